@@ -1,0 +1,216 @@
+# Copyright: cocoonstack contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# PRIVATE to the collection: can change at any time.
+"""Spec -> observe -> plan -> apply, for many VMs at once (design decisions 1, 2 and 6)."""
+
+from __future__ import annotations
+
+import threading
+import time
+import typing as t
+
+from ._errors import CocoonError, join
+from ._plan import Observed, Plan, Step, plan
+from ._spec import VmSpec
+from ._store import storage_error
+
+
+class Failure(CocoonError):
+    """The whole batch is refused before anything is touched; ``by_vm`` says why for each VM."""
+
+    def __init__(self, by_vm: dict[str, CocoonError]) -> None:
+        one = len(by_vm) == 1
+        texts = [f"{name}: {error.msg}" + ("" if one else f" {error.remedy}") for name, error in by_vm.items()]
+        remedy = next(iter(by_vm.values())).remedy if one else "correct the task; nothing was changed"
+        super().__init__(join(texts), remedy)
+        self.by_vm = by_vm
+
+
+class Engine:
+    """Brings the VMs of one host to what their specs say."""
+
+    def __init__(self, hypervisor: t.Any, parallel: int, check_mode: bool) -> None:
+        self.hypervisor = hypervisor
+        self.parallel = parallel
+        self.check_mode = check_mode
+
+    def run(self, specs: list[VmSpec]) -> list[dict[str, t.Any]]:
+        """Return a result for each spec, in order; raise Failure when the batch is refused before any change."""
+        observed = self.hypervisor.observe([spec.name for spec in specs])
+        plans = self._plans(specs, observed)
+        busy = [spec for spec in specs if plans[spec.name].steps]
+        failures: dict[str, CocoonError] = {}
+        done: dict[str, list[Step]] = {}
+        if busy and not self.check_mode:
+            failures, done, changed = self._change(busy)
+            plans.update(changed)
+            observed.update(self.hypervisor.observe([spec.name for spec in busy]))
+        addresses = {} if self.check_mode else self._wait(specs, observed, failures)
+        if self.check_mode:
+            addresses = self.hypervisor.addresses(list(observed.values()))
+        return [self._result(spec, observed[spec.name], plans[spec.name], addresses, failures, done) for spec in specs]
+
+    def _plans(self, specs: list[VmSpec], observed: dict[str, Observed]) -> dict[str, Plan]:
+        """Plan for all and let the backend check all, before anything is touched."""
+        from ._hypervisor.base import Target
+
+        plans: dict[str, Plan] = {}
+        errors: dict[str, CocoonError] = {}
+        for spec in specs:
+            try:
+                plans[spec.name] = plan(spec, observed[spec.name], self.hypervisor.wanted(spec), self.hypervisor.rules)
+            except CocoonError as error:
+                errors[spec.name] = error
+        targets = [(Target(spec, observed[spec.name], {}), plans[spec.name]) for spec in specs if plans.get(spec.name, Plan()).steps]
+        if targets:
+            errors.update(self.hypervisor.check(targets))
+        if errors:
+            raise Failure({spec.name: errors[spec.name] for spec in specs if spec.name in errors})
+        return plans
+
+    def _change(self, specs: list[VmSpec]) -> tuple[dict[str, CocoonError], dict[str, list[Step]], dict[str, Plan]]:
+        """Lock the VMs, look again, and apply their plans side by side."""
+        locks = [self.hypervisor.store.lock(spec.name) for spec in sorted(specs, key=lambda spec: spec.name)]
+        patience = max(spec.wait_timeout for spec in specs)
+        deadline = time.monotonic() + patience
+        try:
+            for lock in locks:
+                lock.acquire(max(0.0, deadline - time.monotonic()))
+            observed = self.hypervisor.observe([spec.name for spec in specs])
+            plans = self._plans(specs, observed)
+            failures: dict[str, CocoonError] = {}
+            done: dict[str, list[Step]] = {spec.name: [] for spec in specs}
+
+            def work(spec: VmSpec) -> None:
+                try:
+                    self._apply(spec, observed[spec.name], plans[spec.name], done[spec.name])
+                except CocoonError as error:
+                    failures[spec.name] = error
+
+            side_by_side(work, specs, self.parallel)
+            return failures, done, plans
+        finally:
+            for lock in locks:
+                lock.release()
+
+    def _apply(self, spec: VmSpec, observed: Observed, steps: Plan, done: list[Step]) -> None:
+        """Apply the steps of one VM; when one fails, take back what the earlier ones say can be taken back."""
+        from ._hypervisor.base import Target
+
+        target = Target(spec, observed, dict(observed.record))
+        try:
+            for step in steps.steps:
+                self._do(target, step.action, step.arguments)
+                done.append(step)
+        except CocoonError as error:
+            for step in reversed(done):
+                self._undo(target, step, error)
+            raise
+
+    def _do(self, target: t.Any, action: str, arguments: dict[str, t.Any]) -> None:
+        try:
+            getattr(self.hypervisor, action)(target, **arguments)
+        except OSError as error:
+            raise storage_error(error, str(error.filename or self.hypervisor.store.directory(target.name))) from error
+
+    def _undo(self, target: t.Any, step: Step, error: CocoonError) -> None:
+        if step.undo is None:
+            return
+        action, arguments = step.undo
+        try:
+            self._do(target, action, arguments)
+            error.msg += f" Undone: {step.description} (by {action})."
+        except CocoonError as second:
+            error.msg += f" Then {action}, to undo {step.description}, failed too: {second.msg}"
+
+    def _wait(self, specs: list[VmSpec], observed: dict[str, Observed], failures: dict[str, CocoonError]) -> dict[str, str]:
+        """Wait until the running VMs are as ready as their specs say; return their addresses."""
+        waiting = [spec for spec in specs if spec.wait_for in ("ip", "ssh") and spec.state != "absent"]
+        waiting = [spec for spec in waiting if observed[spec.name].state == "running" and spec.name not in failures]
+        if not waiting:
+            return dict(self.hypervisor.addresses(list(observed.values())))
+        from ._guest.ready import wait_ready
+
+        addresses, late = wait_ready(self.hypervisor, waiting, observed)
+        failures.update(late)
+        rest = [vm for vm in observed.values() if vm.name not in addresses]
+        return {**self.hypervisor.addresses(rest), **addresses}
+
+    def _result(
+        self,
+        spec: VmSpec,
+        observed: Observed,
+        steps: Plan,
+        addresses: dict[str, str],
+        failures: dict[str, CocoonError],
+        done: dict[str, list[Step]],
+    ) -> dict[str, t.Any]:
+        result = describe(self.hypervisor, observed, addresses.get(spec.name))
+        if self.check_mode and steps.steps:
+            result.update({key: value for key, value in steps.after.items() if key in result}, pid=None)
+            result["state"] = steps.after["state"]
+        applied = done.get(spec.name, []) if not self.check_mode else list(steps.steps)
+        result["actions"] = [step.description for step in applied]
+        result["changed"] = bool(applied)
+        result["failed"] = spec.name in failures
+        if spec.name in failures:
+            result.update(failures[spec.name].as_dict())
+        else:
+            result["diff"] = {"before": steps.before, "after": steps.after}
+        return result
+
+
+def describe(hypervisor: t.Any, observed: Observed, address: str | None) -> dict[str, t.Any]:
+    """Return one VM as modules and info modules show it; keys that do not apply are None."""
+    there = observed.state not in ("absent", "creating")
+    attributes = observed.attributes
+    return {
+        "name": observed.name,
+        "state": "absent" if observed.state == "creating" else observed.state,
+        "backend": hypervisor.backend,
+        "managed": observed.managed,
+        "image": attributes.get("image"),
+        "cpus": attributes.get("cpus"),
+        "memory": attributes.get("memory"),
+        "disk_size": attributes.get("disk_size"),
+        "disks": hypervisor.disks(observed) if there else [],
+        "networks": attributes.get("networks") or [],
+        "hostname": attributes.get("hostname"),
+        "labels": attributes.get("labels") or {},
+        "pid": observed.process.pid if observed.process else None,
+        "ip_address": address,
+        "mac_address": hypervisor.mac_address(observed) if there else None,
+        "console": hypervisor.console(observed) if there else {"pty": None, "log": None},
+        "log_path": hypervisor.log_path(observed.name) if observed.managed else None,
+    }
+
+
+def side_by_side(work: t.Callable[[t.Any], None], items: list[t.Any], parallel: int) -> None:
+    """Call *work* for each item, *parallel* at once; the first unexpected error is raised when all have ended."""
+    if len(items) == 1 or parallel == 1:
+        for item in items:
+            work(item)
+        return
+    queue = list(reversed(items))
+    surprises: list[BaseException] = []
+
+    def worker() -> None:
+        while True:
+            try:
+                item = queue.pop()
+            except IndexError:
+                return
+            try:
+                work(item)
+            except BaseException as error:  # pylint: disable=broad-except  # carried to the main thread below
+                surprises.append(error)
+
+    threads = [threading.Thread(target=worker, daemon=True) for number in range(min(parallel, len(items)))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if surprises:
+        raise surprises[0]

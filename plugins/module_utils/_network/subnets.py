@@ -1,0 +1,69 @@
+# Copyright: cocoonstack contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# PRIVATE to the collection: can change at any time.
+"""Choosing and checking IPv4 subnets.  Only cocoon_net and the checks before a change import this."""
+
+from __future__ import annotations
+
+import ipaddress
+import typing as t
+
+from .._errors import CocoonError
+
+POOL = ipaddress.IPv4Network("10.88.0.0/16")  # cocoon's own default network is the first part of it
+
+
+def choose_subnet(taken: list[str]) -> str:
+    """Return the first /24 of the pool that neither the given subnets nor the host's routes overlap."""
+    busy = [ipaddress.IPv4Network(subnet, strict=False) for subnet in taken] + host_routes()
+    for subnet in POOL.subnets(new_prefix=24):
+        if not any(subnet.overlaps(other) for other in busy):
+            return str(subnet)
+    raise CocoonError(f"All of {POOL} is in use on this host.", "set subnet")
+
+
+def host_routes(path: str = "/proc/net/route") -> list[ipaddress.IPv4Network]:
+    """Return the networks that the host has routes to, but for the default route."""
+    with open(path, "r", encoding="ascii") as file:
+        rows = [line.split() for line in file.readlines()[1:]]
+    found = []
+    for row in rows:
+        address, mask = (int.from_bytes(bytes.fromhex(row[column]), "little") for column in (1, 7))
+        if mask:
+            found.append(ipaddress.IPv4Network((address, bin(mask).count("1")), strict=False))
+    return found
+
+
+def first_address(subnet: str) -> str:
+    """Return the first usable address of a subnet: the gateway, by custom."""
+    return str(next(ipaddress.IPv4Network(subnet).hosts()))
+
+
+def check_subnet(subnet: str, gateway: str | None, others: list[tuple[str, str]]) -> None:
+    """Raise CocoonError for a subnet that is none, is too small, overlaps another network, or does not hold its gateway."""
+    try:
+        network = ipaddress.IPv4Network(subnet)
+    except ValueError as error:
+        raise CocoonError(f"subnet: {subnet!r} is no IPv4 network: {error}.", "write it like 10.88.1.0/24") from error
+    if network.prefixlen > 29:
+        raise CocoonError(f"subnet: {subnet} has no room for VMs.", "use a prefix of 29 or shorter")
+    for name, other in others:
+        if network.overlaps(ipaddress.IPv4Network(other, strict=False)):
+            raise CocoonError(f"subnet: {subnet} overlaps {other} of network {name}.", "choose another one")
+    if gateway is not None:
+        check_address(gateway, {"name": "", "subnet": subnet, "gateway": None}, "gateway")
+
+
+def check_address(address: str, network: dict[str, t.Any], option: str = "ip_address") -> None:
+    """Raise CocoonError for an address that a network's members cannot have."""
+    if not network.get("subnet"):
+        raise CocoonError(f"{option}: network {network.get('name')} gives no addresses.", "leave ip_address out and set it in the guest")
+    subnet = ipaddress.IPv4Network(network["subnet"], strict=False)
+    try:
+        parsed = ipaddress.IPv4Address(address)
+    except ValueError as error:
+        raise CocoonError(f"{option}: {address!r} is no IPv4 address.", "write it like 10.88.1.10") from error
+    if parsed not in subnet or parsed in (subnet.network_address, subnet.broadcast_address) or address == network.get("gateway"):
+        raise CocoonError(f"{option}: {address} is no free member of {subnet}.", f"choose an address of {subnet} that is not the gateway")
