@@ -214,3 +214,32 @@ def side_by_side(work: t.Callable[[t.Any], None], items: list[t.Any], parallel: 
         thread.join()
     if surprises:
         raise surprises[0]
+
+
+def batch_result(results: list[dict[str, t.Any]], single: str | None) -> dict[str, t.Any]:
+    """Return what cocoon_vm returns for the results of its VMs."""
+    diffs = {result["name"]: result.pop("diff") for result in results if "diff" in result}
+    diffs = {name: diff for name, diff in diffs.items() if diff["after"]}
+    before, after = ({name: diff[side] for name, diff in diffs.items()} for side in ("before", "after"))
+    failed = [result for result in results if result["failed"]]
+    outcome: dict[str, t.Any] = {"changed": any(result["changed"] for result in results), "failed": bool(failed), "vms": results}
+    if diffs:
+        outcome["diff"] = {"before": before.get(single, before), "after": after.get(single, after)}
+    if failed:
+        ways = [f"{result['name']}: {result['msg']}" + (f" Remedy: {result['remedy']}." if result.get("remedy") else "") for result in failed]
+        outcome["msg"] = join(ways) if len(results) == 1 else f"{len(failed)} of {len(results)} VMs failed.\n" + "\n".join(ways)
+    return outcome
+
+
+def look(hypervisor: t.Any, names: list[str] | None) -> list[dict[str, t.Any]]:
+    """Return the VMs of the host, or those named that exist, sorted by name."""
+    from ._spec import check_name
+
+    wanted = None if names is None else [check_name(name, "name") for name in names]
+    observed = [vm for name, vm in sorted(hypervisor.observe(wanted).items()) if vm.state not in ("absent", "creating")]
+    addresses = hypervisor.addresses(observed)
+    found = [describe(hypervisor, vm, addresses.get(vm.name)) for vm in observed]
+    for vm, shown in zip(observed, found):
+        if vm.problem is not None:
+            shown.update(vm.problem.as_dict())
+    return found

@@ -25,6 +25,13 @@ class CocoonError(Exception):
         self.log_tail = log_tail
         self.details = details
 
+    def for_exit(self) -> dict[str, t.Any]:
+        """Return what a module fails with: everything known, and the remedy in the message too, where people look first."""
+        known = self.as_dict()
+        if self.remedy:
+            known["msg"] = f"{self.msg} Remedy: {self.remedy}."
+        return known
+
     def as_dict(self) -> dict[str, t.Any]:
         """Return the parts that are known, named as the modules' results name them."""
         parts = {"msg": self.msg, "remedy": self.remedy, "log_tail": self.log_tail}

@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Callable
 
-from . import Host, Lab, LabError, faults, packages, registry, rootfs
+from . import Host, Lab, LabError, faults, packages, rootfs
 
 
 def _say(line: str) -> None:
@@ -85,7 +85,8 @@ def _full_disk(lab: Lab, arguments: argparse.Namespace) -> int:
 
 
 def _push_images(_lab: Lab, _arguments: argparse.Namespace) -> int:
-    for reference in registry.push_images():
+    from . import registry
+    for reference in registry.push_images(_say):
         _say(f"pushed {reference}")
     return 0
 
@@ -123,14 +124,15 @@ class _Commands:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="lab", description="Hosts for tests and the demo: real Debian systems in namespaces, reached by SSH.")
+    parser = argparse.ArgumentParser(prog="lab", description="Real Debian hosts in namespaces, reached by SSH, for tests and the demo.")
     commands = _Commands(parser)
     sub = commands.add("up", _up, "make and start hosts; mac* are Macs, registry is the registry, all others Linux", "+")
     sub.add_argument("--kind", choices=sorted(rootfs.SUITES), help="instead of what the name says")
     sub.add_argument("--suite", help="another Debian release for the host")
     sub.add_argument("--cloud-hypervisor", metavar="PATH", help="a real binary instead of the double")
     sub.add_argument("--small-disk", metavar="SIZE[:PATH]", help="a disk of its own of this size, such as 64M, at PATH")
-    commands.add("down", _down, "remove hosts without a trace; all of them when none is named", "*").add_argument("--all", action="store_true")
+    sub = commands.add("down", _down, "remove hosts without a trace; all of them when none is named", "*")
+    sub.add_argument("--all", action="store_true")
     commands.add("status", _status, "list the hosts")
     commands.add("shell", _shell, "log in, or run one command", "1").add_argument("command", nargs=argparse.REMAINDER)
     commands.add("freeze", _each, "stop every process of a host", "+")

@@ -46,9 +46,12 @@ def _batch(*lines: str, force: bool = False) -> None:
 
 
 def ensure_bridge() -> None:
-    """The bridge with the controller's address."""
+    """The bridge with the controller's address.
+
+    Its hardware address is its own: by default it borrows a cable's, and takes part in what a slow cable delays.
+    """
     if not exists(bridge()):
-        _batch(f"link add {bridge()} type bridge stp_state 0 forward_delay 0",
+        _batch(f"link add {bridge()} address 02:c0:c0:00:00:01 type bridge stp_state 0 forward_delay 0",
                f"addr add {address(1)}/24 dev {bridge()}", f"link set {bridge()} up")
 
 
@@ -78,7 +81,12 @@ def configure(number: int, interface: str) -> None:
 
 def attach(number: int, connected: bool) -> None:
     """Put the cable into the bridge; pull it out on the controller's side when the host is to be cut off."""
-    _batch(f"link set {veth(number)} master {bridge()}", f"link set {veth(number)} {'up' if connected else 'down'}")
+    _batch(f"link set {veth(number)} arp on master {bridge()}", f"link set {veth(number)} {'up' if connected else 'down'}")
+
+
+def detach(number: int, tap: str) -> None:
+    """Put a tap in the place of the cable. The controller itself must not answer on the loose end: no ARP there."""
+    _batch(f"link set {veth(number)} arp off nomaster", f"link set {tap} master {bridge()}", f"link set {tap} up")
 
 
 def netem(number: int, pid: int, interface: str, link: dict[str, Any]) -> bool:

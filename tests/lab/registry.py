@@ -4,17 +4,17 @@
 """Loading the guest images into the lab's registry."""
 from __future__ import annotations
 
-import pathlib
+import json
 import socket
 import subprocess
 import time
+from collections.abc import Callable
 
-from . import network, paths, tart_image
+from . import network
 from .errors import LabError
+from .guest import Paths, build, tart_push
 
 PORT = 5000
-# folder of the cached guest artefacts (an OCI layout) -> repository and tag in the registry
-IMAGES = {"oci": "lab/guest:1", "tart-oci": "lab/tart-guest:1"}
 
 
 def address() -> str:
@@ -35,23 +35,23 @@ def wait(timeout: float = 15.0) -> None:
             time.sleep(0.05)
 
 
-def push_images(folder: pathlib.Path | None = None) -> list[str]:
-    """Copy each layout that is there; returns the references."""
-    folder = folder or paths.cache() / "guest"
-    if (folder / "tart" / "config.json").is_file():
-        tart_image.ensure(folder / "tart", folder / "tart-oci")
-    present = [(name, reference) for name, reference in IMAGES.items() if (folder / name / "index.json").is_file()]
-    if not present:
-        raise LabError(f"no guest images in {folder}: build them with `python3 -m tests.lab.guest`")
+def push_images(say: Callable[[str], None] = print) -> list[str]:
+    """Make what is missing or out of date, then push every image; returns the references."""
     wait()
-    return [_push(folder / name, reference) for name, reference in present]
+    paths = build(say)
+    index = json.loads((paths.oci / "index.json").read_text(encoding="utf-8"))
+    names = [entry["annotations"]["org.opencontainers.image.ref.name"] for entry in index["manifests"]]
+    pushed = [_push_oci(f"oci:{paths.oci}:{name}", f"{address()}/lab/{name}") for name in names]
+    for version in (1, 2):
+        reference = f"{address()}/lab/tart-guest:{version}"
+        tart_push.push(paths, reference, insecure=True, version=version)
+        pushed.append(reference)
+    return pushed
 
 
-def _push(layout: pathlib.Path, reference: str) -> str:
-    target = f"{address()}/{reference}"
-    command = ["skopeo", "copy", "--quiet", "--insecure-policy", "--preserve-digests", "--dest-tls-verify=false",
-               f"oci:{layout}", f"docker://{target}"]
+def _push_oci(source: str, reference: str) -> str:
+    command = ["skopeo", "copy", "--quiet", "--insecure-policy", "--preserve-digests", "--dest-tls-verify=false", source, f"docker://{reference}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise LabError(f"skopeo could not push {layout} to {target}: {done.stderr.strip()}")
-    return target
+        raise LabError(f"skopeo could not push {source} to {reference}: {done.stderr.strip()}")
+    return reference

@@ -15,7 +15,6 @@ import select
 import signal
 import socket
 import struct
-import subprocess
 import sys
 import time
 
@@ -94,8 +93,7 @@ def main(number: int, delay: float, loss: float, rate: float) -> None:
     kernel.die_with_parent(signal.SIGKILL)
     name, tap = network.veth(number), f"{network.veth(number)}s"
     left, right = open_veth(name), open_tap(tap)
-    for words in (["set", name, "nomaster"], ["set", tap, "master", network.bridge()], ["set", tap, "up"]):
-        subprocess.run(["ip", "link", *words], check=True)
+    network.detach(number, tap)
     print("slow", flush=True)
     try:
         relay(left.fileno(), right, delay / 1000, loss / 100, rate)

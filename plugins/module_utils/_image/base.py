@@ -48,6 +48,7 @@ class ImageStore:
     """The images of one host."""
 
     backend = ""
+    asks_before_pulling = False  # whether a registry's digest can be had without pulling
 
     def inspect(self, name: str) -> dict[str, t.Any] | None:
         """Return an image as results show it, None where it is not on the host."""

@@ -53,6 +53,7 @@ class OciImages(ImageStore):
     """OCI images, pulled by skopeo, made into EROFS files by mkfs.erofs."""
 
     backend = "cloud-hypervisor"
+    asks_before_pulling = True
 
     def __init__(self, commands: t.Any, root: str, _binary: str = "") -> None:
         self.commands = commands
@@ -69,15 +70,22 @@ class OciImages(ImageStore):
         return None if record is None else Image(**{field: record[field] if field != "name" else record["reference"] for field in Image._fields})
 
     def inspect(self, name: str) -> dict[str, t.Any] | None:
-        """Return an image as results show it."""
+        """Return an image as results show it; one whose files are not all there does not count."""
         image = self._record(parse_reference(name).name)
-        return None if image is None else self._shown(image)
+        return self._shown(image) if image is not None and self._intact(image) else None
 
     def list(self) -> list[dict[str, t.Any]]:
         """Return all images of the host."""
         records = [self.store.read(key) for key in self.store.names()]
         images = [self._record(record["reference"]) for record in records if record is not None]
-        return sorted((self._shown(image) for image in images if image is not None), key=lambda image: str(image["name"]))
+        return sorted((self._shown(image) for image in images if image is not None and self._intact(image)), key=lambda image: str(image["name"]))
+
+    def _intact(self, image: Image) -> bool:
+        try:
+            self.files(image.as_record())
+        except CocoonError:
+            return False
+        return True
 
     def _shown(self, image: Image) -> dict[str, t.Any]:
         return {"name": image.name, "backend": self.backend, "digest": image.digest, "size": image.size, "layers": image.layers}
@@ -100,7 +108,7 @@ class OciImages(ImageStore):
         )
         for path in (files.kernel, files.initramfs, *files.layers):
             if not _whole(path):
-                raise CocoonError(f"{path} of the image {image['name']} is missing or empty.", "pull the image again with cocoon_image: state=latest")
+                raise CocoonError(f"{path} of the image {image['name']} is missing or empty.", "pull the image again with cocoon_image")
         return files
 
     def users(self, name: str) -> list[str]:

@@ -55,10 +55,6 @@ class TartImages(ImageStore):
         tagged = {image["digest"] for image in found if "@" not in image["name"]}
         return [image for image in found if "@" not in image["name"] or image["digest"] not in tagged]
 
-    def remote_digest(self, name: str, insecure: bool) -> str:
-        """Tart cannot ask a registry without pulling, and pulling what is there already changes nothing."""
-        raise CocoonError("tart tells an image's digest only by pulling it.", "run without check mode")
-
     def pull(self, name: str, insecure: bool) -> None:
         """Pull an image; tart itself does nothing when the tag still means what is cached."""
         options = ["--insecure"] if insecure else []

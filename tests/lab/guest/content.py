@@ -18,7 +18,7 @@ _LIBRARIES = ("ld-linux-x86-64.so.2", "libc.so.6", "libm.so.6", "libcrypt.so.1",
               "libtinfo.so.6", "libtomcrypt.so.1", "libtommath.so.1")
 _LIBRARY_DIRECTORY = "usr/lib/x86_64-linux-gnu"
 _PROGRAMS = {"usr/sbin/dropbear": "dropbear", "usr/bin/dropbearkey": "dropbearkey", "usr/bin/lua5.4": "lua"}
-_SCRIPTS = ("boot", "ready", "sshd", "power", "power-off", "shutdown", "udhcpc.script")
+_SCRIPTS = ("ready", "sshd", "power", "power-off", "shutdown", "udhcpc.script")
 _INITRAMFS_APPLETS = ("sh", "cat", "findfs", "mkdir", "modprobe", "mount", "switch_root", "usleep")
 _PASSWD = """root:x:0:0:root:/root:/bin/sh
 daemon:x:1:1:daemon:/:/usr/sbin/nologin
@@ -155,7 +155,7 @@ def kernel(root: pathlib.Path) -> bytes:
 def initramfs(root: pathlib.Path) -> Tree:
     """The initramfs of both boot ways."""
     tree = Tree()
-    for path in ("bin", "cow", "dev", "l", "proc", "root", "sbin", "sys"):
+    for path in ("bin", "cow", "dev", *(f"l/{number}" for number in range(8)), "proc", "root", "sbin", "sys"):
         tree.directory(path)
     tree.add(Entry("dev/console", "char", 0o600, target="5:1"))
     tree.file("bin/busybox", _busybox(root), 0o755)

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from .tree import Tree
 
 # what has to be there before the root file system is
-EARLY = ("virtio_pci", "virtio_blk", "virtio_console", "erofs", "overlay")
+EARLY = ("virtio_pci", "virtio_blk", "virtio_console", "virtio_net", "erofs", "overlay")
 # what the root file system has on top
-LATE = ("virtio_net", "virtio_balloon", "virtio-rng", "button", "evdev", "vfat", "nls_cp437", "nls_ascii", "nls_utf8", "nls_iso8859-1",
+LATE = ("virtio_balloon", "virtio-rng", "button", "evdev", "vfat", "nls_cp437", "nls_ascii", "nls_utf8", "nls_iso8859-1",
         "isofs", "virtio_scsi", "sd_mod", "sr_mod", "virtiofs", "loop", "crc32c-intel", "vmw_vsock_virtio_transport")
 _SIGNATURE = b"~Module signature appended~\n"
 
