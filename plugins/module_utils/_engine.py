@@ -22,7 +22,7 @@ class Failure(CocoonError):
 
     def __init__(self, by_vm: dict[str, CocoonError]) -> None:
         one = len(by_vm) == 1
-        texts = [f"{name}: {error.msg}" + ("" if one else f" {error.remedy}") for name, error in by_vm.items()]
+        texts = [f"{name}: {error.msg if one else error.sentence}" for name, error in by_vm.items()]
         remedy = next(iter(by_vm.values())).remedy if one else "correct the task; nothing was changed"
         super().__init__(join(texts), remedy)
         self.by_vm = by_vm
@@ -226,8 +226,8 @@ def batch_result(results: list[dict[str, t.Any]], single: str | None) -> dict[st
     if diffs:
         outcome["diff"] = {"before": before.get(single, before), "after": after.get(single, after)}
     if failed:
-        ways = [f"{result['name']}: {result['msg']}" + (f" Remedy: {result['remedy']}." if result.get("remedy") else "") for result in failed]
-        outcome["msg"] = join(ways) if len(results) == 1 else f"{len(failed)} of {len(results)} VMs failed.\n" + "\n".join(ways)
+        ways = [f"{result['name']}: {CocoonError(result['msg'], result.get('remedy', '')).sentence}" for result in failed]
+        outcome["msg"] = ways[0] if len(results) == 1 else f"{len(failed)} of {len(results)} VMs failed.\n{join(ways)}"
     return outcome
 
 

@@ -25,12 +25,14 @@ class CocoonError(Exception):
         self.log_tail = log_tail
         self.details = details
 
+    @property
+    def sentence(self) -> str:
+        """The message and the remedy as people read them."""
+        return f"{self.msg} {self.remedy[0].upper()}{self.remedy[1:]}." if self.remedy else self.msg
+
     def for_exit(self) -> dict[str, t.Any]:
         """Return what a module fails with: everything known, and the remedy in the message too, where people look first."""
-        known = self.as_dict()
-        if self.remedy:
-            known["msg"] = f"{self.msg} Remedy: {self.remedy}."
-        return known
+        return {**self.as_dict(), "msg": self.sentence}
 
     def as_dict(self) -> dict[str, t.Any]:
         """Return the parts that are known, named as the modules' results name them."""

@@ -95,7 +95,7 @@ def vm_specs(params: dict[str, t.Any]) -> list[VmSpec]:
             specs.append(_vm_spec(merged))
         except CocoonError as error:
             name = f" ({item['name']})" if where and _NAME.fullmatch(str(item.get("name"))) else ""
-            mistakes.append(f"{where}{name}{': ' if where else ''}{error.msg} {error.remedy}".strip())
+            mistakes.append(f"{where}{name}{': ' if where else ''}{error.sentence}")
     mistakes += _clashes(specs)
     if mistakes:
         raise CocoonError(join(mistakes), "correct the task; nothing was changed")

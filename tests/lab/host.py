@@ -4,6 +4,7 @@
 """One host of the lab, as its users see it."""
 from __future__ import annotations
 
+import fcntl
 import os
 import pathlib
 import shutil
@@ -109,12 +110,40 @@ class Host:
 
     # Power
 
-    def power_on(self) -> None:
-        """Start its machine, which outlives the caller."""
-        self.clean()
-        with open(self.directory / "console.log", "a", encoding="utf-8") as console:
-            command = ["setsid", "--fork", sys.executable, "-m", "tests.lab.machine", self.name]
-            subprocess.run(command, cwd=paths.REPOSITORY, stdin=subprocess.DEVNULL, stdout=console, stderr=console, check=True)
+    def power_on(self) -> bool:
+        """Start its machine, which outlives the caller; False when it is on already.
+
+        The machine inherits the lock: from before its first instruction until its death nobody starts a second one.
+        """
+        lock = self._claim()
+        if lock is None:
+            return False
+        try:
+            self.clean()
+            with open(self.directory / "console.log", "a", encoding="utf-8") as console:
+                command = ["setsid", "--fork", sys.executable, "-m", "tests.lab.machine", self.name, str(lock)]
+                subprocess.run(command, cwd=paths.REPOSITORY, stdin=subprocess.DEVNULL, stdout=console, stderr=console, pass_fds=(lock,),
+                               check=True)
+        finally:
+            os.close(lock)
+        return True
+
+    def _claim(self, timeout: float = 15.0) -> int | None:
+        """The machine's lock; None when a machine is running. One that is starting or dying is waited for."""
+        descriptor = os.open(self.directory / "power.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return descriptor
+            except BlockingIOError:
+                if self.alive():
+                    os.close(descriptor)
+                    return None
+            if time.monotonic() > deadline:
+                os.close(descriptor)
+                raise LabError(f"the machine of {self.name} neither starts nor ends; its console says:\n{self.console()[-2000:]}")
+            time.sleep(0.005)
 
     def wait_for_machine(self) -> None:
         """Until the machine has written down who it is: from then on nobody starts a second one."""
@@ -136,6 +165,9 @@ class Host:
 
     def power_off(self) -> None:
         """Pull the plug: every process is gone when this returns."""
+        lock = self._claim() if self.directory.is_dir() else None
+        if lock is not None:
+            os.close(lock)
         process.kill(read_json(self.directory / "machine.json"), signal.SIGKILL)
         self.clean()
 

@@ -104,15 +104,13 @@ class Lab:
         known = self._read()
         if name in known:
             host = Host(name, known[name])
-            if host.alive():
-                return host
-            self.say(f"{name} was off: starting it again")
         else:
             self._sweep(known)
             host = self._register(name, config, known)
-        access.update(self._read())
+            access.update(self._read())
         network.ensure_bridge()
-        host.power_on()
+        if host.power_on() and name in known:
+            self.say(f"{name} was off: it starts again")
         return host
 
     def _register(self, name: str, config: dict[str, Any], known: dict[str, dict[str, Any]]) -> Host:

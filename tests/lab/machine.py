@@ -113,8 +113,9 @@ class Machine:
         os.execve("/usr/bin/python3", ["init", "-I", "-S", "/opt/lab/init.py"], environment)
 
 
-def main(name: str) -> None:
-    """Say who we are before anything else, then work."""
+def main(name: str, lock: int) -> None:
+    """Say who we are before anything else, then work; the inherited lock is ours until we end."""
+    os.set_inheritable(lock, False)
     directory = paths.host(name)
     os.umask(0o022)
     pid = os.getpid()
@@ -123,4 +124,4 @@ def main(name: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], int(sys.argv[2]))

@@ -37,6 +37,7 @@ def enter(config: dict[str, Any], directory: pathlib.Path) -> None:
     if kind != "mac":
         _system(root)
     _code(root, kind, directory)
+    _data_disk(root, kind, directory)
     _small_disk(root, config, directory)
     if not (directory / "provisioned").exists():
         provision.provision(root, config, directory)
@@ -101,6 +102,12 @@ def _code(root: pathlib.Path, kind: str, directory: pathlib.Path) -> None:
     name = {"mac": "mac", "linux": "cloud_hypervisor"}.get(kind)
     if name and (paths.PACKAGE / name).is_dir():
         kernel.bind(paths.PACKAGE / name, _folder(lab / name), read_only=True)
+
+
+def _data_disk(root: pathlib.Path, kind: str, directory: pathlib.Path) -> None:
+    """A disk for images and VMs that is no overlay: overlayfs itself refuses the whiteouts that image layers are made of."""
+    if kind == "linux":
+        kernel.bind(_folder(directory / "data"), _folder(root / "var/lib/cocoon"))
 
 
 def _small_disk(root: pathlib.Path, config: dict[str, Any], directory: pathlib.Path) -> None:

@@ -50,7 +50,8 @@ def push_images(say: Callable[[str], None] = print) -> list[str]:
 
 
 def _push_oci(source: str, reference: str) -> str:
-    command = ["skopeo", "copy", "--quiet", "--insecure-policy", "--preserve-digests", "--dest-tls-verify=false", source, f"docker://{reference}"]
+    command = ["skopeo", "copy", "--quiet", "--insecure-policy", "--preserve-digests", "--dest-tls-verify=false",
+               source, f"docker://{reference}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise LabError(f"skopeo could not push {source} to {reference}: {done.stderr.strip()}")

@@ -4,9 +4,7 @@
 """Hot-plug, removal and resizing of a running VM (contract 2.6 and 2.7)."""
 from __future__ import annotations
 
-import os
-
-from . import machine, validation
+from . import machine
 from .disks import Disk
 from .errors import Failure
 from .taps import Tap
@@ -15,7 +13,6 @@ from .vm import ABSENT, LOCKING, MISSING_DEVICE, Part, Vm, Vsock
 DIMM_UNIT = 128 << 20
 SECTOR = 512
 DEVICE_MANAGER = "Error from device manager"
-REMOVABLE = ("disk", "net")
 
 
 def _answer(vm: Vm, name: str) -> dict:
@@ -153,7 +150,7 @@ def _memory(vm: Vm, wanted: int) -> None:
     memory = vm.config["memory"]
     if memory["zones"]:
         raise Failure("Memory manager error", "Impossible to resize guest memory if it is backed by user defined memory regions")
-    grow = wanted - memory["size"] - vm.plugged
+    grow = wanted - vm.ram - vm.plugged
     if grow > 0:
         if grow % DIMM_UNIT:
             raise Failure("Memory manager error", "The requested hotplug memory addition is not a valid size")
@@ -166,7 +163,7 @@ def _memory(vm: Vm, wanted: int) -> None:
         vm.monitor.execute("object-add", {"qom-type": "memory-backend-ram", "id": node, "size": grow})
         vm.monitor.execute("device_add", {"driver": "pc-dimm", "id": f"dev-{node}", "memdev": node})
         vm.plugged += grow
-    vm.next_size = wanted
+    memory["size"] = wanted
 
 
 def _balloon(vm: Vm, wanted: int) -> None:
@@ -221,23 +218,3 @@ def counters(vm: Vm) -> dict:
             values[f"{ours}_latency_avg"] = latency if operations else UNSAMPLED_AVERAGE
         found[name] = values
     return found
-
-
-def finish_growth(vm: Vm) -> None:
-    """The sizes that a reboot starts with."""
-    if vm.next_size is not None:
-        vm.config["memory"]["size"] = vm.next_size
-
-
-def base_memory(config: dict) -> int:
-    """Configured RAM without what is plugged."""
-    return validation.total_memory(config) - (config["memory"]["hotplugged_size"] or 0)
-
-
-def set_mac_of_tap(part: Part) -> None:
-    """`vm.info` shows the tap's own address once it is open."""
-    try:
-        with open(f"/sys/class/net/{part.held.name}/address", encoding="ascii") as file:
-            part.config["host_mac"] = part.config["host_mac"] or file.read().strip()
-    except OSError:
-        os.stat("/")

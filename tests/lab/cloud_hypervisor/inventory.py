@@ -18,8 +18,9 @@ def bdf(segment: int, slot: int) -> str:
 class Inventory:
     """The devices of one VM object and where they sit."""
 
-    def __init__(self, reserved: set, counter: int = 0) -> None:
+    def __init__(self, reserved: set, counter: int = 0, wanted: dict | None = None) -> None:
         self.reserved = reserved
+        self.wanted = wanted or {}
         self.counter = counter
         self.tree: dict = {}
         self.slots: dict = {}
@@ -50,7 +51,7 @@ class Inventory:
 
     def virtio(self, name: str, device: dict) -> int:
         """Place a virtio device: two nodes and a slot."""
-        slot = self._slot(device.get("pci_device_id"))
+        slot = self._slot(self.wanted.get(name, device.get("pci_device_id")))
         transport = ROOT + name
         self.slots[slot] = name
         self.tree[name] = {"id": name, "resources": [], "parent": transport, "children": []}
@@ -60,7 +61,7 @@ class Inventory:
 
     def pci(self, name: str) -> int:
         """Place a plain PCI device."""
-        slot = self._slot(None)
+        slot = self._slot(self.wanted.get(name))
         self.slots[slot] = name
         self.tree[name] = {"id": name, "resources": [], "children": [], "pci_bdf": bdf(0, slot)}
         return slot

@@ -14,8 +14,8 @@ TUNSETIFF, TUNGETIFF = 0x400454CA, 0x800454D2
 IFF_TAP, IFF_NO_PI, IFF_VNET_HDR, IFF_MULTI_QUEUE = 0x0002, 0x1000, 0x4000, 0x0100
 NAME_LENGTH = 15
 IF_NAME = "16sH22x"
-SIOCGIFFLAGS, SIOCSIFFLAGS, SIOCGIFMTU, SIOCSIFMTU, SIOCSIFADDR, SIOCSIFNETMASK, SIOCSIFHWADDR = (
-    0x8913, 0x8914, 0x8921, 0x8922, 0x8916, 0x891C, 0x8924)
+SIOCGIFFLAGS, SIOCSIFFLAGS, SIOCGIFMTU, SIOCSIFMTU, SIOCSIFADDR, SIOCSIFNETMASK, SIOCSIFHWADDR, SIOCGIFHWADDR = (
+    0x8913, 0x8914, 0x8921, 0x8922, 0x8916, 0x891C, 0x8924, 0x8927)
 IFF_UP = 1
 DEVICE = "Cannot create virtio-net device"
 
@@ -109,6 +109,8 @@ class Tap:
             if not flags & IFF_UP:
                 _control(SIOCSIFFLAGS, self.name, struct.pack("H", flags | IFF_UP))
             self.mtu = struct.unpack_from("i", _control(SIOCGIFMTU, self.name, b""), 16)[0]
+            octets = _control(SIOCGIFHWADDR, self.name, b"")[18:24]
+            config["host_mac"] = ":".join(f"{octet:02x}" for octet in octets)
         except OSError as error:
             raise Failure("Enabling tap interface failed", "Ioctl failed", os_text(error)) from error
 

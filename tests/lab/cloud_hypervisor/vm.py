@@ -68,11 +68,11 @@ class Part:
 class Vm:
     """One VM and its QEMU."""
 
-    def __init__(self, host, config: dict, ids: set, counter: int = 0) -> None:
+    def __init__(self, host, config: dict, ids: set, counter: int = 0, slots: dict | None = None) -> None:
         self.host = host
         self.config = config
         self.state = "Created"
-        self.inventory = Inventory(ids, counter)
+        self.inventory = Inventory(ids, counter, slots)
         self.parts: dict = {}
         self.vsock: Vsock | None = None
         self.monitor: Monitor | None = None
@@ -82,6 +82,8 @@ class Vm:
         self.reason = ""
         self.nodes = 0
         self.leaving_cpus: set = set()
+        self.plugged = 0
+        self.dimms = 0
         self.builder = machine.Builder(config, host.settings.get("accel", "tcg"))
         try:
             self._check_memory()
@@ -157,19 +159,20 @@ class Vm:
             builder.chardev("debug0", debug)
             builder.add("-device", f"isa-debugcon,chardev=debug0,iobase={self.config['debug_console']['iobase'] or 0xe9}")
 
-    def _node(self) -> str:
+    def new_node(self) -> str:
+        """A name for QEMU's objects; identifiers of the API may be what QEMU refuses."""
         self.nodes += 1
         return f"n{self.nodes}"
 
     def _boot_disk(self, config: dict) -> None:
         name = self.inventory.complete(config, "_disk")
-        part = Part("disk", self._node(), config, Disk(config, self.host.version.major))
+        part = Part("disk", self.new_node(), config, Disk(config, self.host.version.major))
         self.parts[name] = part
         self.builder.disk(part.node, part.held, self.inventory.virtio(name, config))
 
     def _boot_net(self, config: dict) -> None:
         name = self.inventory.complete(config, "_net")
-        part = Part("net", self._node(), config, Tap(config, config["fds"]))
+        part = Part("net", self.new_node(), config, Tap(config, config["fds"]))
         self.parts[name] = part
         self.builder.net(part.node, config, part.held, self.inventory.virtio(name, config))
 
@@ -222,6 +225,15 @@ class Vm:
                 self._stop_qemu()
                 raise Failure("Error from device manager", "QEMU of the simulator ended at its start, see the log")
             self.monitor.pump(1.0)
+
+    def wait_restored(self) -> None:
+        """Until QEMU has read the whole snapshot."""
+        self.wait_ready()
+        deadline = time.monotonic() + START_TIMEOUT
+        while self.monitor.execute("query-status")["status"] == "inmigrate":
+            if time.monotonic() > deadline:
+                raise Failure("Cannot restore VM", "QEMU of the simulator does not end reading the snapshot")
+            time.sleep(0.005)
 
     def _on_monitor(self, _mask: int) -> None:
         self.monitor.pump()
