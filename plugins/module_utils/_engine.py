@@ -135,6 +135,8 @@ class Engine:
 
         addresses, late = wait_ready(self.hypervisor, waiting, observed)
         failures.update(late)
+        if late:
+            observed.update(self.hypervisor.observe(list(late)))
         rest = [vm for vm in observed.values() if vm.name not in addresses]
         return {**self.hypervisor.addresses(rest), **addresses}
 

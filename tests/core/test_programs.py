@@ -35,14 +35,14 @@ def run(folder: pathlib.Path, *words: str) -> str:
 
 def test_ad_hoc_by_short_name(tmp_path: pathlib.Path) -> None:
     """ansible -m cocoon_vm finds the module, sends it, and the module reads its arguments."""
-    said = run(tmp_path, "ansible", "localhost", "-m", "cocoon_vm", "-a", "no_such_option=1")
+    said = run(tmp_path, "ansible", "localhost", "-m", "cocoon_vm", "-a", "name=web1 no_such_option=1")
     assert "Unsupported parameters for" in said and "no_such_option" in said, said
 
 
 @pytest.mark.parametrize("prefix", ["", "cocoonstack.cocoon."])
 def test_every_module_starts(tmp_path: pathlib.Path, prefix: str) -> None:
     """By its short and its full name: all that it imports is there on this ansible-core."""
-    tasks = [{"name": name, prefix + name: {"no_such_option": 1}, "ignore_errors": True} for name in MODULES]
+    tasks = [{"name": name, prefix + name: {"name": "web1", "no_such_option": 1}, "ignore_errors": True} for name in MODULES]
     (tmp_path / "play.yml").write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]), encoding="utf-8")
     said = run(tmp_path, "ansible-playbook", "play.yml")
     assert said.count("Unsupported parameters for") >= len(MODULES) > 0, said

@@ -14,6 +14,7 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 
 from tests.integration.controller import Ansible  # noqa: E402, pylint: disable=wrong-import-position
+from tests.integration.site import Site  # noqa: E402, pylint: disable=wrong-import-position
 from tests.lab import Host, Lab, registry as lab_registry  # noqa: E402, pylint: disable=wrong-import-position
 
 
@@ -67,3 +68,30 @@ def ansible(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ansi
     its = Ansible(lab.inventory, tmp_path_factory.mktemp("ansible"))
     yield its
     its.close()
+
+
+@pytest.fixture(scope="session")
+def linux_site(lab: Lab, linux: Host, registry: Host, ansible: Ansible) -> Site:
+    """The Linux host with image and network."""
+    site = Site(lab, linux, ansible)
+    site.prepare()
+    return site
+
+
+@pytest.fixture(scope="session")
+def mac_site(lab: Lab, mac: Host, registry: Host, ansible: Ansible) -> Site:
+    """The Mac with image and network."""
+    site = Site(lab, mac, ansible)
+    site.prepare()
+    return site
+
+
+@pytest.fixture(params=["linux", "mac"])
+def site(request: pytest.FixtureRequest) -> Iterator[Site]:
+    """Each kind of host in turn, with no VM before and none after the test."""
+    its: Site = request.getfixturevalue(f"{request.param}_site")
+    yield its
+    names = list(its.info())
+    if names:
+        assert its.vm(*names, state="absent", force=True, adopt=True).status == "ok"
+    assert its.leftovers() == []

@@ -74,9 +74,20 @@ class Lab:
                 host.wait_for_machine()
         for host in hosts:
             if host.state() != "frozen":
-                host.wait()
+                self._wait(host)
             self.say(f"{host.name} ({host.kind}) is {host.state()} at {host.address}")
         return hosts
+
+    def _wait(self, host: Host) -> None:
+        """A machine that was about to die when we looked is started once more."""
+        try:
+            host.wait()
+        except LabError:
+            with locked(paths.lock()):
+                if host.name not in self._read() or not host.power_on():
+                    raise
+            host.wait_for_machine()
+            host.wait()
 
     def _config(self, name: str, kind: str | None, suite: str | None, cloud_hypervisor: str | None,
                 small_disk: str | None) -> dict[str, Any]:
@@ -107,7 +118,7 @@ class Lab:
         else:
             self._sweep(known)
             host = self._register(name, config, known)
-            access.update(self._read())
+        access.update(self._read())
         network.ensure_bridge()
         if host.power_on() and name in known:
             self.say(f"{name} was off: it starts again")

@@ -14,7 +14,7 @@ from .errors import LabError
 
 REGISTRY_NUMBER = 5
 FIRST_NUMBER = 11
-LAST_NUMBER = 250
+LAST_NUMBER = 199
 
 
 def bridge() -> str:

@@ -76,7 +76,7 @@ class Api:
         except _Unparsable as error:
             return 400, _json([BAD_JSON, str(error)])
         except documents.Unfit as error:
-            return 400, _json([BAD_JSON, f"{error} at line 1 column {len(request.body)}"])
+            return 400, _json([BAD_JSON, f"{error} at line 1 column {len(request.body.rstrip()) - 1}"])
         except Failure as failure:
             return self._error(failure.under("Error from API", self._title(name)))
 
@@ -134,7 +134,7 @@ class Api:
         try:
             value = json.loads(body)
         except ValueError as error:
-            line, column = getattr(error, "lineno", 1), getattr(error, "colno", 0)
+            line, column = getattr(error, "lineno", 1), min(getattr(error, "colno", 0), len(body))
             reason = "EOF while parsing a value" if getattr(error, "pos", 0) >= len(body) else "expected value"
             raise _Unparsable(f"{reason} at line {line} column {column}") from error
         found = documents.read(shape, value, self.major)

@@ -32,6 +32,11 @@ def _wrong(value: object, expected: str) -> Unfit:
     return Unfit(f"invalid type: {_type_name(value)}, expected {expected}")
 
 
+def _alternatives(names: list[str]) -> str:
+    quoted = [f"`{name}`" for name in names]
+    return " or ".join(quoted) if len(quoted) == 2 else "one of " + ", ".join(quoted)
+
+
 def _integer(value: object, kind: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise _wrong(value, "i32" if kind == "i32" else f"u{BITS[kind]}")
@@ -63,7 +68,7 @@ def _value(kind, value: object, major: int):
         return read(kind.name, value, major)
     if isinstance(kind, schema.Enum):
         if value not in kind.values:
-            raise Unfit(f"unknown variant `{value}`, expected one of " + ", ".join(f"`{name}`" for name in kind.values))
+            raise Unfit(f"unknown variant `{value}`, expected " + _alternatives(kind.values))
         return value
     if kind == "bool":
         if not isinstance(value, bool):
@@ -88,13 +93,13 @@ def default_of(field: schema.Field, major: int):
 def read(name: str, value: object, major: int) -> dict:
     """Check a JSON object against a structure and return it complete."""
     if not isinstance(value, dict):
-        raise _wrong(value, f"struct {name}")
+        raise _wrong(value, f"struct {schema.RUST_NAMES.get(name, name)}")
     fields = schema.fields_of(name, major)
     if name == "rate_limiter" or name == "bucket":
         known = {field.name for field in fields}
         for key in value:
             if key not in known:
-                raise Unfit(f"unknown field `{key}`, expected one of " + ", ".join(f"`{field}`" for field in sorted(known)))
+                raise Unfit(f"unknown field `{key}`, expected " + _alternatives(sorted(known)))
     found = {}
     for field in fields:
         given = value.get(field.name, value.get(field.before) if field.before else None)

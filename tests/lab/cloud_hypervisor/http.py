@@ -81,6 +81,7 @@ class Connection:
         self.request: Request | None = None
         self.in_body = False
         self.fds: list[int] = []
+        self.parsed: list[Request] = []
         channel.setblocking(False)
 
     def on_readable(self, _mask: int) -> None:
@@ -99,12 +100,14 @@ class Connection:
             return
         self.buffer += data
         try:
-            self._serve()
+            self._parse()
         except BadRequest as error:
-            self.buffer, self.request, self.in_body = b"", None, False
+            self.buffer, self.request, self.in_body, self.parsed = b"", None, False, []
             self.send(_parse_error(str(error)))
+        while self.parsed:
+            self._answer(self.parsed.pop(0))
 
-    def _serve(self) -> None:
+    def _parse(self) -> None:
         while self.channel.fileno() >= 0:
             if self.in_body:
                 if len(self.buffer) < self.request.length:
@@ -137,6 +140,9 @@ class Connection:
     def _finish(self) -> None:
         request, self.request, self.in_body = self.request, None, False
         request.fds, self.fds = self.fds, []
+        self.parsed.append(request)
+
+    def _answer(self, request: Request) -> None:
         if self.server.hang:
             return
         status, body = self.server.handle(request)

@@ -160,6 +160,8 @@ STRUCTS["vm"] = [
 ]
 
 PCI_STRUCTS = frozenset(name for name, fields in STRUCTS.items() if name != "vm" and any(field is PCI[1] for field in fields))
+RUST_NAMES = {"vm": "VmConfig", "cpus": "CpusConfig", "memory": "MemoryConfig", "payload": "PayloadConfig", "disks": "DiskConfig",
+              "net": "NetConfig", "rng": "RngConfig", "balloon": "BalloonConfig", "serial": "SerialConfig", "console": "ConsoleConfig"}
 
 
 def fields_of(name: str, major: int) -> list[Field]:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import sys
 import time
 
@@ -47,6 +48,7 @@ VALUES = {
     "kern.hostname": lambda: os.uname().nodename,
     "kern.hv_support": lambda: "1",
     "kern.osproductversion": lambda: "26.1",
+    "kern.osrevision": lambda: "199506",
     "kern.osrelease": lambda: _release(0),
     "kern.ostype": lambda: "Darwin",
     "kern.osversion": lambda: "25B78",
@@ -76,6 +78,10 @@ def main() -> None:
             if "i" not in options:
                 sys.stderr.write(f"sysctl: unknown oid '{word}'\n")
                 code = 1
+            continue
+        if options == "b" and word == "kern.boottime":
+            # The raw struct timeval.
+            sys.stdout.buffer.write(struct.pack("=qq", int(common.boot_time()), 0))
             continue
         for name in _names(word):
             value = VALUES[name]()

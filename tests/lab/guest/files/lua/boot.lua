@@ -1,4 +1,3 @@
-function KM(t) local f=io.open("/dev/kmsg","w") f:write("<6>T "..t) f:close() end KM("luastart")
 -- Runs once per boot, before the SSH server: names, accounts, network.
 local util = require "util"
 local net = require "net"
@@ -42,27 +41,16 @@ local function mount_rest()
   end
 end
 
-KM('loaded')
 disk_links()
-KM([==[disk_links()]==])
 local seed = nocloud.seed()
-KM([==[local seed = nocloud.seed()]==])
 if seed then
   local fresh = nocloud.apply(seed)
   util.say("cidata on " .. seed.device .. (fresh and ", new instance" or ", known instance"))
 end
-KM([==[end]==])
 local name = hostname()
-KM([==[local name = hostname()]==])
 host_key()
-KM([==[host_key()]==])
 mount_rest()
-KM([==[mount_rest()]==])
 local interfaces = net.interfaces()
-KM([==[local interfaces = net.interfaces()]==])
 local plans, source = net.plans(interfaces, nocloud.network())
-KM([==[local plans, source = net.plans(interfaces, nocloud.network())]==])
 net.up(plans, interfaces, name)
-KM([==[net.up(plans, interfaces, name)]==])
 util.say(string.format("hostname %s, network from %s, %.2f s", name, source, util.uptime()))
-KM([==[util.say(string.format("hostname %s, network from %s, %.2f s", name, source, util.uptime()))]==])
