@@ -187,7 +187,9 @@ def _class_of(key: str, value: t.Any, observed: Observed, rules: Rules) -> str:
 
 def same(key: str, wanted: t.Any, actual: t.Any) -> bool:
     """Tell whether an attribute already is as wished; a network card need only have what the user named."""
-    if key != "networks" or actual is None:
+    if actual is None:
+        return wanted in ([], {}, "")  # nothing is what it has
+    if key != "networks":
         return bool(wanted == actual)
     return len(wanted) == len(actual) and all(nic.items() <= there.items() for nic, there in zip(wanted, actual))
 

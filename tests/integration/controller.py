@@ -88,6 +88,12 @@ class Ansible:
         lines = record.read_text(encoding="utf-8").splitlines()
         return Run(done.returncode, done.stdout, [Result(**json.loads(line)) for line in lines])
 
+    def begin(self, words: list[str]) -> subprocess.Popen[str]:
+        """One program in the background, without a record of its results."""
+        command = [str(PROGRAMS / words[0]), "-i", str(self.inventory), *words[1:]]
+        environment = {**self.environment(), "ANSIBLE_CALLBACKS_ENABLED": ""}
+        return subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
     def environment(self) -> dict[str, str]:
         """The caller's, less its Ansible settings, with what README's ansible.cfg says."""
         kept = {key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_")}
@@ -113,10 +119,14 @@ class Ansible:
         path.touch()
         return path
 
-    def close(self) -> None:
+    def close_connections(self) -> None:
         """End the SSH connections that are kept for the next task."""
         for socket in self.sockets.iterdir():
             subprocess.run(["ssh", "-S", str(socket), "-O", "exit", "any"], capture_output=True, check=False)
+
+    def close(self) -> None:
+        """End the connections and remove their folder."""
+        self.close_connections()
         for left in self.sockets.iterdir():
             left.unlink(missing_ok=True)
         self.sockets.rmdir()

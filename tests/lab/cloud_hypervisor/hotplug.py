@@ -32,8 +32,8 @@ def add_disk(vm: Vm, config: dict) -> dict:
         part = Part("disk", vm.new_node(), config, disk)
         slot = vm.inventory.virtio(name, config)
         for node in machine.disk_nodes(part.node, disk):
-            vm.monitor.execute("blockdev-add", node)
-        vm.monitor.execute("device_add", machine.disk_device(part.node, config, slot))
+            vm.tell("blockdev-add", node)
+        vm.tell("device_add", machine.disk_device(part.node, config, slot))
     except Failure as failure:
         if disk is not None:
             disk.close()
@@ -55,10 +55,10 @@ def add_net(vm: Vm, config: dict, fds: list[int]) -> dict:
         names = []
         for index, fd in enumerate(tap.fds):
             names.append(f"{node}-{index}")
-            vm.monitor.execute("getfd", {"fdname": names[-1]}, [fd])
+            vm.tell("getfd", {"fdname": names[-1]}, [fd])
         key = "fd" if len(names) == 1 else "fds"
-        vm.monitor.execute("netdev_add", {"type": "tap", "id": node, key: ":".join(names)})
-        vm.monitor.execute("device_add", machine.net_device(node, config, slot, tap))
+        vm.tell("netdev_add", {"type": "tap", "id": node, key: ":".join(names)})
+        vm.tell("device_add", machine.net_device(node, config, slot, tap))
     except Failure as failure:
         tap.close()
         vm.inventory.remove(name)
@@ -116,7 +116,7 @@ def remove(vm: Vm, name: str) -> None:
         vm.inventory.remove(name)
     elif not part.leaving:
         part.leaving = True
-        vm.monitor.execute("device_del", {"id": f"dev-{part.node}"})
+        vm.tell("device_del", {"id": f"dev-{part.node}"})
 
 
 def _cpus(vm: Vm, wanted: int) -> None:
@@ -129,7 +129,7 @@ def _cpus(vm: Vm, wanted: int) -> None:
         return
     if vm.leaving_cpus:
         raise Failure("Error from CPU manager", "Still pending removed vCPU")
-    slots = vm.monitor.execute("query-hotpluggable-cpus")
+    slots = vm.tell("query-hotpluggable-cpus")
     slots.sort(key=lambda slot: [slot["props"].get(key, 0) for key in ("socket-id", "die-id", "core-id", "thread-id")])
     present = [slot for slot in slots if "qom-path" in slot]
     if wanted > len(present):
@@ -137,12 +137,12 @@ def _cpus(vm: Vm, wanted: int) -> None:
         for slot in free[:wanted - len(present)]:
             number = [slot["props"].get(key, 0) for key in ("socket-id", "core-id", "thread-id")]
             name = "cpu-" + "-".join(str(part) for part in number)
-            vm.monitor.execute("device_add", {"driver": slot["type"], "id": name, **slot["props"]})
+            vm.tell("device_add", {"driver": slot["type"], "id": name, **slot["props"]})
     for slot in present[wanted:]:
         name = slot["qom-path"].rpartition("/")[2]
         if name.startswith("cpu-"):
             vm.leaving_cpus.add(name)
-            vm.monitor.execute("device_del", {"id": name})
+            vm.tell("device_del", {"id": name})
     cpus["boot_vcpus"] = wanted
 
 
@@ -160,8 +160,8 @@ def _memory(vm: Vm, wanted: int) -> None:
             raise Failure("Memory manager error", "No ACPI slot available")
         vm.dimms += 1
         node = f"dimm{vm.dimms}"
-        vm.monitor.execute("object-add", {"qom-type": "memory-backend-ram", "id": node, "size": grow})
-        vm.monitor.execute("device_add", {"driver": "pc-dimm", "id": f"dev-{node}", "memdev": node})
+        vm.tell("object-add", {"qom-type": "memory-backend-ram", "id": node, "size": grow})
+        vm.tell("device_add", {"driver": "pc-dimm", "id": f"dev-{node}", "memdev": node})
         vm.plugged += grow
     memory["size"] = wanted
 
@@ -170,7 +170,7 @@ def _balloon(vm: Vm, wanted: int) -> None:
     balloon = vm.config["balloon"]
     if not balloon:
         raise Failure(DEVICE_MANAGER, "Missing virtio-balloon, can't proceed as expected")
-    vm.monitor.execute("balloon", {"value": max(vm.ram - wanted, 1 << 20)})
+    vm.tell("balloon", {"value": max(vm.ram - wanted, 1 << 20)})
     balloon["size"] = wanted
 
 
@@ -192,7 +192,7 @@ def resize_disk(vm: Vm, name: str, size: int) -> None:
         raise Failure(DEVICE_MANAGER, "Disk resize error", "Disk image size is not a multiple of 512")
     if not part.config["readonly"]:
         part.held.resize(size)
-    vm.monitor.execute("block_resize", {"node-name": part.node, "size": size})
+    vm.tell("block_resize", {"node-name": part.node, "size": size})
 
 
 UNSAMPLED, UNSAMPLED_AVERAGE = 18446744073709551615, 1844674407370955
@@ -201,8 +201,8 @@ UNSAMPLED, UNSAMPLED_AVERAGE = 18446744073709551615, 1844674407370955
 def counters(vm: Vm) -> dict:
     """Per device; only block and network devices count."""
     found = {}
-    stats = {entry["qdev"].split("/")[3 if entry["qdev"].startswith("/") else 0]: entry["stats"]
-             for entry in vm.monitor.execute("query-blockstats") if entry.get("qdev")} if vm.monitor else {}
+    entries = [entry for entry in vm.tell("query-blockstats") if entry.get("qdev")]
+    stats = {entry["qdev"].split("/")[3]: entry["stats"] for entry in entries}  # /machine/peripheral/dev-n1/virtio-backend
     for name, part in vm.parts.items():
         if part.kind == "net":
             found[name] = part.held.counters()

@@ -163,7 +163,7 @@ class Builder:
     def console(self, slot: int) -> None:
         """hvc0."""
         self.device({"driver": "virtio-serial-pci-non-transitional", "id": "console", "addr": place(slot)})
-        self.add("-device", "virtconsole,chardev=console0")
+        self.device({"driver": "virtconsole", "chardev": "console0", "bus": "console.0"})
 
     def disk(self, node: str, disk, slot: int) -> None:
         """A block device."""

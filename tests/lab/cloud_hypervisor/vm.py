@@ -154,10 +154,10 @@ class Vm:
             builder.console(self.inventory.virtio("__console", self.config["console"]))
         if serial is not None:
             builder.chardev("serial0", serial)
-            builder.add("-device", "isa-serial,chardev=serial0")
+            builder.device({"driver": "isa-serial", "chardev": "serial0"})
         if debug is not None:
             builder.chardev("debug0", debug)
-            builder.add("-device", f"isa-debugcon,chardev=debug0,iobase={self.config['debug_console']['iobase'] or 0xe9}")
+            builder.device({"driver": "isa-debugcon", "chardev": "debug0", "iobase": self.config["debug_console"]["iobase"] or 0xE9})
 
     def new_node(self) -> str:
         """A name for QEMU's objects; identifiers of the API may be what QEMU refuses."""
@@ -283,8 +283,7 @@ class Vm:
             raise Failure("Cannot pause VM", "Failed to pause migratable component",
                           "Invalid transition: InvalidStateTransition(Paused, Paused)")
         self.host.events.emit("vm", "pausing")
-        if self.monitor is not None:
-            self.monitor.execute("stop")
+        self.tell("stop")
         self.state = "Paused"
         self.host.events.emit("vm", "paused")
 
@@ -294,15 +293,13 @@ class Vm:
             raise Failure("Cannot resume VM", "Failed to resume migratable component",
                           "Invalid transition: InvalidStateTransition(Running, Running)")
         self.host.events.emit("vm", "resuming")
-        if self.monitor is not None:
-            self.monitor.execute("cont")
+        self.tell("cont")
         self.state = "Running"
         self.host.events.emit("vm", "resumed")
 
-    def command(self, name: str) -> None:
-        """A command for QEMU that changes nothing on our side."""
-        if self.monitor is not None:
-            self.monitor.execute(name)
+    def tell(self, command: str, arguments: dict | None = None, fds: list[int] | None = None):
+        """Run a command in QEMU; a VM whose boot failed has none and takes everything."""
+        return [] if self.monitor is None else self.monitor.execute(command, arguments, fds)
 
     def _stop_qemu(self) -> None:
         if self.child is not None:

@@ -167,11 +167,11 @@ class Vmm:
 
     def power_button(self) -> None:
         """The ACPI event."""
-        self._running().command("system_powerdown")
+        self._running().tell("system_powerdown")
 
     def nmi(self) -> None:
         """A non-maskable interrupt."""
-        self._running().command("inject-nmi")
+        self._running().tell("inject-nmi")
 
     def counters(self) -> dict:
         """`vm.counters`."""
