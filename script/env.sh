@@ -117,3 +117,13 @@ use_ansible_test() {
     done
     export HOME=$cache/home PATH=$core/bin:$cache/pythons:/usr/local/bin:/usr/bin:/bin
 }
+
+# use_test_lab ARGUMENTS...: the tests' own lab beside that of script/lab; it goes when the script ends, unless --keep-lab
+# is among the arguments.
+use_test_lab() {
+    export COCOON_LAB_NUMBER=${COCOON_LAB_NUMBER:-1}
+    case " $* " in
+        *' --keep-lab '*) say "this lab stays up: COCOON_LAB_NUMBER=$COCOON_LAB_NUMBER script/lab down removes it" ;;
+        *) if [ "$(id -u)" = 0 ]; then trap 'python -m tests.lab down --all' EXIT; fi ;;
+    esac
+}

@@ -112,17 +112,20 @@ def plan(spec: VmSpec, observed: Observed, wanted: dict[str, t.Any], rules: Rule
 def _absent(spec: VmSpec, observed: Observed) -> Plan:
     if observed.state == "absent" and not observed.managed:
         return Plan()
-    steps = [_stop()] if observed.state in ("running", "paused") else []
+    steps = [] if observed.managed else [_adopt()]
+    steps += [_stop()] if observed.state in ("running", "paused") else []
     steps.append(Step("delete", "delete"))
     return Plan(tuple(steps), _shown(observed), {"state": "absent"})
 
 
 def _created(spec: VmSpec, observed: Observed, wanted: dict[str, t.Any], rules: Rules) -> Plan:
-    attributes = {**rules.defaults, **observed.attributes, **wanted}
+    there = {**rules.defaults, **observed.attributes}  # of a create that was cut off: its addresses are kept
+    attributes = {**there, **{key: value for key, value in wanted.items() if not same(key, value, there.get(key))}}
     if not attributes.get("image"):
         raise CocoonError(f"{spec.name} does not exist, and no image is given to make it from.", "set image")
-    steps = [Step("create", f"create from image {attributes['image']}", {"attributes": attributes})]
-    runs = spec.state in ("started", "restarted") or (observed.pending == "start" and spec.state == "present")
+    runs = _will_run(spec, observed, False)
+    steps = [_forget()] if observed.pending and not runs else []
+    steps.append(Step("create", f"create from image {attributes['image']}", {"attributes": attributes}))
     if runs:
         steps.append(Step("start", "start"))
     after = {**attributes, "state": "running" if runs else "stopped"}
@@ -136,12 +139,16 @@ def _changed(spec: VmSpec, observed: Observed, wanted: dict[str, t.Any], rules: 
     will_run = _will_run(spec, observed, runs)
     recreated = sorted(key for key, kind in kinds.items() if kind == "recreate")
     restarted = sorted(key for key, kind in kinds.items() if kind == "restart")
-    _allowed(spec, observed, recreated, restarted if runs and will_run and spec.state != "restarted" else [])
+    # What was saved from a running guest does not fit a machine that was changed since.
+    discards = observed.state == "suspended" and (spec.state == "stopped" or bool(recreated or restarted))
+    _allowed(spec, observed, recreated, restarted if runs and will_run and spec.state != "restarted" else [], discards)
 
-    steps = [Step("adopt", "adopt")] if not observed.managed else []
+    steps = [] if observed.managed else [_adopt()]
     stops = runs and (not will_run or bool(recreated or restarted) or spec.state == "restarted")
-    if stops or (observed.state == "suspended" and (spec.state == "stopped" or recreated)):
-        steps.append(_stop(resume=will_run))
+    if stops or discards:
+        steps.append(_stop(will_run, taken_back=not recreated))
+    elif observed.pending and not will_run:
+        steps.append(_forget())
     if recreated:
         attributes = {**rules.defaults, **observed.attributes, **changes}
         steps.append(Step("delete", f"delete, to change {', '.join(recreated)}", {"keep_record": True, "pending": "start" if will_run else ""}))
@@ -150,7 +157,8 @@ def _changed(spec: VmSpec, observed: Observed, wanted: dict[str, t.Any], rules: 
         steps.append(_configure(changes, observed))
     if will_run and (not runs or stops):
         steps.append(Step("start", "start"))
-    before, after = _difference(observed, changes, will_run)
+    asleep = observed.state == "suspended" and not discards
+    before, after = _difference(observed, changes, "running" if will_run else "suspended" if asleep else "stopped")
     return Plan(tuple(steps), before if steps else {}, after if steps else {})
 
 
@@ -161,7 +169,7 @@ def _will_run(spec: VmSpec, observed: Observed, runs: bool) -> bool:
     return spec.state in ("started", "restarted")
 
 
-def _allowed(spec: VmSpec, observed: Observed, recreated: list[str], restarted: list[str]) -> None:
+def _allowed(spec: VmSpec, observed: Observed, recreated: list[str], restarted: list[str], discards: bool) -> None:
     """Raise CocoonError for changes that the user has not allowed."""
     if recreated and not observed.record.get("image") and not spec.image:
         raise CocoonError(f"Changing {', '.join(recreated)} of {spec.name} needs a new VM, and its image is not known.", "set image")
@@ -175,8 +183,8 @@ def _allowed(spec: VmSpec, observed: Observed, recreated: list[str], restarted: 
             f"Changing {', '.join(restarted)} of the running VM {spec.name} needs a restart.",
             "set restart: if_needed to allow that, or stop the VM first",
         )
-    if observed.state == "suspended" and not spec.force and (spec.state == "stopped" or recreated):
-        raise CocoonError(f"{spec.name} is suspended; stopping it discards its saved memory.", "start it first, or set force: true")
+    if discards and not spec.force:
+        raise CocoonError(f"{spec.name} is suspended; this discards its saved memory.", "start it first, or set force: true")
 
 
 def _class_of(key: str, value: t.Any, observed: Observed, rules: Rules) -> str:
@@ -194,8 +202,17 @@ def same(key: str, wanted: t.Any, actual: t.Any) -> bool:
     return len(wanted) == len(actual) and all(nic.items() <= there.items() for nic, there in zip(wanted, actual))
 
 
-def _stop(resume: bool = False) -> Step:
-    return Step("stop", "stop", {"pending": "start" if resume else ""}, ("start", {}) if resume else None)
+def _adopt() -> Step:
+    return Step("adopt", "adopt")
+
+
+def _stop(resume: bool = False, taken_back: bool = True) -> Step:
+    return Step("stop", "stop", {"pending": "start" if resume else ""}, ("start", {}) if resume and taken_back else None)
+
+
+def _forget() -> Step:
+    """A start that a killed run still owed is not wished any more; later runs must not make up for it."""
+    return Step("stop", "forget the start that was pending", {"pending": ""})
 
 
 def _configure(changes: dict[str, t.Any], observed: Observed) -> Step:
@@ -221,10 +238,10 @@ def _shown(observed: Observed) -> dict[str, t.Any]:
     return {**observed.attributes, "state": "stopped" if observed.state == "creating" else observed.state}
 
 
-def _difference(observed: Observed, changes: dict[str, t.Any], will_run: bool) -> tuple[dict[str, t.Any], dict[str, t.Any]]:
+def _difference(observed: Observed, changes: dict[str, t.Any], state: str) -> tuple[dict[str, t.Any], dict[str, t.Any]]:
     before = {key: observed.attributes.get(key) for key in changes}
     before["state"] = observed.state
-    after = {**changes, "state": "running" if will_run else "stopped"}
+    after = {**changes, "state": state}
     if not observed.managed:
         before["managed"], after["managed"] = False, True
     return before, after

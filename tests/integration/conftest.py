@@ -22,7 +22,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Options of our own."""
     group = parser.getgroup("cocoon")
     group.addoption("--cloud-hypervisor", metavar="PATH", help="a real cloud-hypervisor for Linux hosts instead of the lab's double")
-    group.addoption("--keep-lab", action="store_true", help="leave the hosts up: the next run starts with them, and `script/lab down` removes them")
+    group.addoption("--keep-lab", action="store_true", help="leave the hosts up for the next run")
 
 
 @pytest.fixture(scope="session")
@@ -58,7 +58,7 @@ def mac(lab: Lab) -> Host:
 def registry(lab: Lab) -> Host:
     """The registry with the guest images in it."""
     host = lab.up("registry")
-    lab_registry.push_images()
+    lab_registry.push_images(lab.say)
     return host
 
 
@@ -93,5 +93,6 @@ def site(request: pytest.FixtureRequest) -> Iterator[Site]:
     yield its
     names = list(its.info())
     if names:
-        assert its.vm(*names, state="absent", force=True, adopt=True).status == "ok"
+        removed = its.vm(*names, state="absent", force=True, adopt=True)
+        assert removed.status == "ok", removed.data
     assert its.leftovers() == []

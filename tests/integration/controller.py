@@ -91,7 +91,7 @@ class Ansible:
     def begin(self, words: list[str]) -> subprocess.Popen[str]:
         """One program in the background, without a record of its results."""
         command = [str(PROGRAMS / words[0]), "-i", str(self.inventory), *words[1:]]
-        environment = {**self.environment(), "ANSIBLE_CALLBACKS_ENABLED": ""}
+        environment = {key: value for key, value in self.environment().items() if key != "ANSIBLE_CALLBACKS_ENABLED"}
         return subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
     def environment(self) -> dict[str, str]:

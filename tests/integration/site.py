@@ -11,9 +11,9 @@ import subprocess
 from typing import Any
 
 from tests.integration.controller import Ansible, Result
-from tests.lab import Host, Lab
+from tests.lab import Host, Lab, registry
 
-IMAGES = {"linux": "10.77.0.5:5000/lab/guest", "mac": "10.77.0.5:5000/lab/tart-guest"}
+IMAGES = {"linux": f"{registry.address()}/lab/guest", "mac": f"{registry.address()}/lab/tart-guest"}
 SSH = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=10"]
 
 
@@ -33,7 +33,7 @@ class Site:
     @property
     def image(self) -> str:
         """The guest image of the lab in the form that this host takes."""
-        return f"{IMAGES[self.kind]}:1"
+        return f"{registry.address()}/{IMAGES[self.kind]}:1"
 
     @property
     def root(self) -> str:
@@ -89,7 +89,7 @@ class Site:
         """Return what of VMs is left on a host that should have none: processes, records, namespaces, addresses."""
         commands = {
             "linux": "ls /var/lib/cocoon/vms; ip netns list | cut -d\" \" -f1; pgrep -a cloud-hypervis; pgrep -a qemu;"
-            " find /var/lib/cni/networks/lab -name \"[0-9]*\" -printf \"lease %f\\n\"; ip -o link show type veth | cut -d: -f2",
+            " find /var/lib/cni/networks/lab -name \"[0-9]*\" -printf \"lease %f\\n\"; ip -o link show type veth | grep -o \"veth[0-9a-f]*\"",
             "mac": "ls /Users/admin/.cocoon/vms /Users/admin/.tart/vms; /bin/ps -axww -o command= | grep -E \"^qemu|tart run\" | grep -v grep",
         }
         found = self.host.run(commands[self.kind]).stdout.split("\n")

@@ -53,6 +53,14 @@ def output(host, command: str) -> str:
     return host.run(command, check=True).stdout.strip()
 
 
+def until(condition, timeout: float = 5.0) -> bool:
+    """Did it become true in time?"""
+    deadline = time.monotonic() + timeout
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return condition()
+
+
 def command_lines(host) -> list[str]:
     """Of the host's processes, as the controller sees them."""
     found = []
@@ -97,10 +105,8 @@ NOTHING: dict[str, list[str]] = {"mounts": [], "interfaces": [], "groups": [], "
 
 def settled_traces() -> dict[str, list[str]]:
     """The kernel takes a moment to let go of a dead namespace."""
-    deadline = time.monotonic() + 5
-    while (found := traces()) != NOTHING and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return found
+    until(lambda: traces() == NOTHING)
+    return traces()
 
 
 def command_line(*words: str) -> subprocess.CompletedProcess[str]:
@@ -246,7 +252,7 @@ def test_reboot(kind, hard, request):
     host = request.getfixturevalue(kind)
     proc = "/opt/lab-proc" if kind == "mac" else "/proc"
     output(host, "echo kept > ~/kept; sync; echo gone > /tmp/gone; sudo touch /run/gone; (setsid sleep 4711 >/dev/null 2>&1 </dev/null &)")
-    assert any("4711" in line for line in command_lines(host))
+    assert until(lambda: any("sleep 4711" in line for line in command_lines(host)))
     before = output(host, f"cat {proc}/sys/kernel/random/boot_id")
     host.reboot(hard=hard)
     assert output(host, f"cat {proc}/sys/kernel/random/boot_id") == host.boot_id() != before
@@ -258,9 +264,7 @@ def test_reboot_from_inside(linux):
     """shutdown -r as the reboot module does it."""
     before = linux.boot_id()
     linux.run("shutdown -r now")
-    deadline = time.monotonic() + 10
-    while linux.boot_id() == before and time.monotonic() < deadline:
-        time.sleep(0.05)
+    assert until(lambda: linux.boot_id() != before)
     linux.wait()
     assert output(linux, "cat /proc/sys/kernel/random/boot_id") != before
 
@@ -269,10 +273,7 @@ def test_power_off_and_on(lab, linux):
     """A host that went off is started again with its disk."""
     output(linux, "echo kept > /root/kept-off")
     linux.run("poweroff")
-    deadline = time.monotonic() + 10
-    while linux.alive() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert linux.state() == "off"
+    assert until(lambda: linux.state() == "off")
     lab.up("linux1")
     assert output(linux, "cat /root/kept-off") == "kept"
 
@@ -391,13 +392,10 @@ def test_kill_and_up_again(lab, victim):
     """kill -9 of the init or of the machine: everything of the host dies, `up` starts it again."""
     host = lab.up("linux2")
     output(host, "ip netns add x; (setsid sleep 4712 >/dev/null 2>&1 </dev/null &)")
-    members = cgroup.members("linux2")
+    assert until(lambda: any("sleep 4712" in line for line in command_lines(host)))
     identity = read_json(host.directory / f"{victim}.json")
     os.kill(identity["pid"], signal.SIGKILL)
-    deadline = time.monotonic() + 5
-    while (cgroup.members("linux2") or host.alive()) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert len(members) > 2 and not cgroup.members("linux2") and host.state() == "off"
+    assert until(lambda: not cgroup.members("linux2") and host.state() == "off")
     assert output(lab.up("linux2"), "ls /run/netns 2>/dev/null; echo up") == "up"
     lab.down("linux2")
     assert "linux2" not in lab.hosts and "linux2" not in cgroup.left_over() and not host.directory.exists()

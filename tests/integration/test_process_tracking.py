@@ -106,9 +106,10 @@ def _arguments(site: Site) -> str:
 
 def _kill_module(site: Site, delay: float) -> str:
     """Kill the module's Python on the host *delay* seconds after it has appeared; return what was found."""
+    # With pipelining the module is an interpreter without arguments that reads its standard input.
     script = (
-        "n=0; while [ $n -lt 400 ]; do p=$(/bin/ps -axww -o pid=,command= | grep [c]ocoon_vm | grep -v \"sh -c\" | head -1);"
-        f" if [ -n \"$p\" ]; then sleep {delay:.2f}; kill -9 ${{p%% [!0-9]*}}; echo $p; exit; fi; n=$((n+1)); sleep 0.02; done"
+        "n=0; while [ $n -lt 400 ]; do p=$(/bin/ps -axww -o pid=,command= | awk 'NF == 2 && $2 ~ /python3$/ {print $1; exit}');"
+        f" if [ -n \"$p\" ]; then sleep {delay:.2f}; kill -9 $p; echo $p; exit; fi; n=$((n+1)); sleep 0.02; done"
     )
     found = str(site.host.run(script).stdout)
     assert re.match(r"\s*\d+", found), "no module was seen on the host"

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from . import network
 from .errors import LabError
-from .guest import Paths, build, tart_push
+from .guest import build, tart_push
 
 PORT = 5000
 

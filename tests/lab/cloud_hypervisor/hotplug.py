@@ -119,31 +119,41 @@ def remove(vm: Vm, name: str) -> None:
         vm.tell("device_del", {"id": f"dev-{part.node}"})
 
 
-def _cpus(vm: Vm, wanted: int) -> None:
-    cpus = vm.config["cpus"]
-    if wanted == 0:
-        raise Failure("Error from CPU manager", "Requested zero vCPUs")
-    if wanted > cpus["max_vcpus"]:
-        raise Failure("Error from CPU manager", "Requested vCPUs exceed maximum")
-    if wanted == cpus["boot_vcpus"]:
-        return
-    if vm.leaving_cpus:
-        raise Failure("Error from CPU manager", "Still pending removed vCPU")
+def _present_cpus(vm: Vm) -> tuple[list, list]:
+    """QEMU's CPU slots that are taken and that are free, each in order."""
     slots = vm.tell("query-hotpluggable-cpus")
     slots.sort(key=lambda slot: [slot["props"].get(key, 0) for key in ("socket-id", "die-id", "core-id", "thread-id")])
-    present = [slot for slot in slots if "qom-path" in slot]
-    if wanted > len(present):
-        free = [slot for slot in slots if "qom-path" not in slot]
-        for slot in free[:wanted - len(present)]:
+    return [slot for slot in slots if "qom-path" in slot], [slot for slot in slots if "qom-path" not in slot]
+
+
+def _cpus(vm: Vm, wanted: int) -> None:
+    """A removal waits for the guest; until then the CPU counts as present, and only that number may be asked for."""
+    cpus = vm.config["cpus"]
+    present, free = _present_cpus(vm)
+    if vm.monitor is not None and wanted != len(present):
+        if wanted == 0:
+            raise Failure("Error from CPU manager", "Requested zero vCPUs")
+        if vm.leaving_cpus:
+            raise Failure("Error from CPU manager", "Still pending removed vCPU")
+        if wanted > cpus["max_vcpus"]:
+            raise Failure("Error from CPU manager", "Requested vCPUs exceed maximum")
+        for slot in free[:max(0, wanted - len(present))]:
             number = [slot["props"].get(key, 0) for key in ("socket-id", "core-id", "thread-id")]
             name = "cpu-" + "-".join(str(part) for part in number)
             vm.tell("device_add", {"driver": slot["type"], "id": name, **slot["props"]})
-    for slot in present[wanted:]:
-        name = slot["qom-path"].rpartition("/")[2]
-        if name.startswith("cpu-"):
-            vm.leaving_cpus.add(name)
-            vm.tell("device_del", {"id": name})
+        for slot in present[wanted:]:
+            _ask_for_cpu(vm, slot["qom-path"].rpartition("/")[2])
     cpus["boot_vcpus"] = wanted
+
+
+def _ask_for_cpu(vm: Vm, name: str) -> None:
+    """Ask the guest for a CPU. One that has no ACPI yet, and CPUs of the start, stay: as with a guest that ignores the request."""
+    vm.leaving_cpus.add(name)
+    if name.startswith("cpu-"):
+        try:
+            vm.tell("device_del", {"id": name})
+        except Failure:
+            vm.host.log.write("WARN", f"the guest cannot let {name} go")
 
 
 def _memory(vm: Vm, wanted: int) -> None:

@@ -18,7 +18,7 @@ from . import archive, content, disk, oci, packages, tart
 from .paths import PACKAGE, Paths, default
 from .tree import merged
 
-_NOT_INPUTS = {"tart_push.py", "__main__.py"}
+_NOT_INPUTS = {"__main__.py", "machine.py", "tart_push.py"}
 
 
 def build(report: Callable[[str], None] = lambda _text: None, force: bool = False) -> Paths:

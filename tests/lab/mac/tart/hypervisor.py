@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import shlex
 import socket
@@ -29,10 +30,10 @@ def spawn(argv: list[str] | None, keep: dict[int, int], errors: int) -> int:
             os._exit(1)
         for number in (_signal.SIGINT, _signal.SIGUSR1, _signal.SIGUSR2, _signal.SIGPIPE, _signal.SIGCHLD):
             _signal.signal(number, _signal.SIG_DFL)
-        # Copies first: a wanted number may be one of the sources.
-        copies = {wanted: os.dup(source) for wanted, source in keep.items()}
         null = os.open("/dev/null", os.O_RDWR)
-        for wanted, source in {0: null, 1: null, 2: errors, **copies}.items():
+        # Copies first, far from the wanted numbers: a wanted number may be one of the sources.
+        copies = {wanted: fcntl.fcntl(source, fcntl.F_DUPFD_CLOEXEC, 40) for wanted, source in {0: null, 1: null, 2: errors, **keep}.items()}
+        for wanted, source in copies.items():
             os.dup2(source, wanted, inheritable=True)
         if argv is None:
             os.closerange(3, 64)

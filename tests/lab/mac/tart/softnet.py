@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import stat
 
 import _signal
@@ -21,13 +22,15 @@ class Failed(TartError):
 
 
 class Process:
-    """A child that has to live as long as the guest."""
+    """A child that has to live as long as the guest; its stdin is a socket to us."""
 
     def __init__(self, argv: list[str], switches: settings.Settings) -> None:
         if switches["softnet"] == "no-root" or (switches["softnet"] == "suid-only" and not _is_suid(argv[0])):
             console.err(_NO_ROOT)
             raise Failed('RuntimeFailed(why: "Softnet process terminated prematurely")')
-        self.pid = spawn(argv, {}, 2)
+        self.ours, theirs = socket.socketpair()
+        self.pid = spawn(argv, {0: theirs.fileno()}, 2)
+        theirs.close()
 
     def ended(self) -> bool:
         """Gone before the guest."""

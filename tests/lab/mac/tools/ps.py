@@ -48,6 +48,8 @@ class Process:
         words = common.read(f"{common.PROC}/{self.pid}/cmdline").split("\0")[:-1]
         if words and os.path.basename(words[0]).startswith("qemu-system"):
             return [_VIRTUAL_MACHINE]
+        if len(words) > 1 and words[0] == "/bin/sh" and words[1].startswith("/opt/homebrew/bin/"):
+            return words[1:]
         for number, word in enumerate(words[:3]):
             # Scripts show their interpreter on Linux; on a Mac tart is a binary that a wrapper has executed.
             if word.endswith("/bin/tart") and number:

@@ -37,9 +37,7 @@ end
 
 local function set(value) return value ~= nil and value ~= yaml.null and value ~= "" end
 
-local function optional(value)
-  if set(value) then return value end
-end
+local function optional(value) return set(value) and value or nil end
 
 local function parse(text, what)
   if not text then return yaml.new_map() end

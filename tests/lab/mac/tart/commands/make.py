@@ -53,6 +53,11 @@ def run_clone(parsed: parser.Parsed, switches: settings.Settings, fault: dict) -
         from . import transfer  # pylint: disable=import-outside-toplevel
         source = transfer.ensure(remote, parsed, switches)
     _check_stacked(parsed, source, remote is not None)
+    if switches.since("2.28.4"):
+        from . import prune  # pylint: disable=import-outside-toplevel
+        unallocated = max(0, source.disk_size() - source.allocated_size())
+        limit = int(parsed.values.get("prune_limit", 100)) * 2**30  # type: ignore[call-overload]
+        prune.reclaim(min(unallocated, limit), keep=remote.at(str(oci.digest_of(remote))) if remote else None)
     folder, _lock = home.temporary()
     copy = vmdir.VMDir(folder, str(parsed.new_name))
     with home.global_lock():
