@@ -13,7 +13,7 @@ import typing as t
 
 from .._errors import CocoonError
 from .._plan import Observed, Rules, attributes_of
-from .._process import Process, lock_holder, reap, spawn
+from .._process import Process, lock_holder, read_pid_file, reap, spawn
 from .._spec import VmSpec
 from .._store import remove
 from .._tart import TartCommand
@@ -95,11 +95,12 @@ class Tart(Hypervisor):
     def _process(self, name: str) -> Process | None:
         """Return the VM's process: who holds the lock on config.json is it; before it has the lock, its PID file tells."""
         holder = lock_holder(self._file(name, "config.json"))
+        recorded = read_pid_file(self.pid_path(name))
+        if holder and recorded and recorded.pid == holder:
+            return Process(holder, recorded.start, "tart run")  # the kernel's word needs no ps
         if holder:
-            return Process(holder, 0, "tart run")
-        if not os.path.exists(self.pid_path(name)):
-            return None
-        return self.processes.ours(self.pid_path(name), ("tart", " run ", f" {name}"))
+            return self.processes.find(holder)
+        return None if recorded is None else self.processes.ours(self.pid_path(name), ("tart", " run ", f" {name}"))
 
     def wanted(self, spec: VmSpec) -> dict[str, t.Any]:
         """Return the attributes of a spec; tart counts disks in whole gigabytes of 10^9 bytes, so sizes are rounded up to that."""
