@@ -119,8 +119,7 @@ def _absent(spec: VmSpec, observed: Observed) -> Plan:
 
 
 def _created(spec: VmSpec, observed: Observed, wanted: dict[str, t.Any], rules: Rules) -> Plan:
-    there = {**rules.defaults, **observed.attributes}  # of a create that was cut off: its addresses are kept
-    attributes = {**there, **{key: value for key, value in wanted.items() if not same(key, value, there.get(key))}}
+    attributes = _whole(observed, wanted, rules)
     if not attributes.get("image"):
         raise CocoonError(f"{spec.name} does not exist, and no image is given to make it from.", "set image")
     runs = _will_run(spec, observed, False)
@@ -150,7 +149,7 @@ def _changed(spec: VmSpec, observed: Observed, wanted: dict[str, t.Any], rules: 
     elif observed.pending and not will_run:
         steps.append(_forget())
     if recreated:
-        attributes = {**rules.defaults, **observed.attributes, **changes}
+        attributes = _whole(observed, wanted, rules)
         steps.append(Step("delete", f"delete, to change {', '.join(recreated)}", {"keep_record": True, "pending": "start" if will_run else ""}))
         steps.append(Step("create", f"create from image {attributes['image']}", {"attributes": attributes}))
     elif changes:
@@ -162,6 +161,12 @@ def _changed(spec: VmSpec, observed: Observed, wanted: dict[str, t.Any], rules: 
     return Plan(tuple(steps), before if steps else {}, after if steps else {})
 
 
+def _whole(observed: Observed, wanted: dict[str, t.Any], rules: Rules) -> dict[str, t.Any]:
+    """Return all attributes of a VM that is made: as wished, else as it was (addresses too), else as new ones are."""
+    there = {**rules.defaults, **observed.attributes}
+    return {**there, **{key: value for key, value in wanted.items() if not same(key, value, there.get(key))}}
+
+
 def _will_run(spec: VmSpec, observed: Observed, runs: bool) -> bool:
     """Tell whether the VM runs when all is done."""
     if spec.state == "present":
@@ -171,7 +176,7 @@ def _will_run(spec: VmSpec, observed: Observed, runs: bool) -> bool:
 
 def _allowed(spec: VmSpec, observed: Observed, recreated: list[str], restarted: list[str], discards: bool) -> None:
     """Raise CocoonError for changes that the user has not allowed."""
-    if recreated and not observed.record.get("image") and not spec.image:
+    if recreated and not observed.attributes.get("image") and not spec.image:
         raise CocoonError(f"Changing {', '.join(recreated)} of {spec.name} needs a new VM, and its image is not known.", "set image")
     if recreated and spec.recreate == "never":
         raise CocoonError(

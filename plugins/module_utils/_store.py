@@ -23,7 +23,7 @@ def write_atomically(path: str, data: bytes, mode: int = 0o600) -> None:
     try:
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         try:
-            os.write(handle, data) if len(data) < 65536 else _write_all(handle, data)
+            _write_all(handle, data)
             os.fsync(handle)
         finally:
             os.close(handle)
@@ -63,6 +63,7 @@ def storage_error(error: OSError, path: str) -> CocoonError:
 
 
 def _write_all(handle: int, data: bytes) -> None:
+    """Write all bytes; on a disk that is nearly full, one write takes only the first of them and is no error."""
     view = memoryview(data)
     while view:
         view = view[os.write(handle, view):]
@@ -153,7 +154,7 @@ class Store:
             return None
         except OSError as error:
             raise CocoonError(f"The record {path} cannot be read: {error.strerror}.", "run the task as the user who made it (on Linux hosts: become: true)") from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise self._damaged(path, str(error)) from error
         if not isinstance(record, dict) or record.get("name") != name:
             raise self._damaged(path, f"it does not describe {name}")

@@ -17,6 +17,12 @@ IMAGES = {"linux": f"{registry.address()}/lab/guest", "mac": f"{registry.address
 SSH = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=10"]
 
 
+def ok(result: Result) -> Result:
+    """Return a result that is no failure; fail with all of it otherwise."""
+    assert result.status == "ok", result.data
+    return result
+
+
 @dataclasses.dataclass(frozen=True)
 class Site:
     """One host of the lab."""
@@ -33,7 +39,7 @@ class Site:
     @property
     def image(self) -> str:
         """The guest image of the lab in the form that this host takes."""
-        return f"{registry.address()}/{IMAGES[self.kind]}:1"
+        return f"{IMAGES[self.kind]}:1"
 
     @property
     def root(self) -> str:
@@ -47,8 +53,8 @@ class Site:
 
     def prepare(self) -> None:
         """Bring image and network to the host."""
-        assert self.run("cocoon_image", name=self.image, insecure=True).status == "ok"
-        assert self.run("cocoon_net", name="lab").status == "ok"
+        ok(self.run("cocoon_image", name=self.image, insecure=True))
+        ok(self.run("cocoon_net", name="lab"))
 
     def run(self, module: str, check: bool = False, diff: bool = False, **options: Any) -> Result:
         """Run a module by its short name, as an ad hoc command."""

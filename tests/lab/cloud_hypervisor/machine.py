@@ -78,7 +78,7 @@ class Builder:
     def __init__(self, config: dict, accel: str) -> None:
         self.config = config
         self.args = [PROGRAM, "-no-user-config", "-nodefaults", "-display", "none", "-machine",
-                     f"pc,accel={accel},usb=off,vmport=off,hpet=off", "-cpu", "max"]
+                     "pc,usb=off,vmport=off,hpet=off", "-accel", accel, "-cpu", "max"]
         self.fds: list[int] = []
         self.copies: list[int] = []
 

@@ -81,7 +81,7 @@ class Vm:
         self.ram = 0
         self.reason = ""
         self.nodes = 0
-        self.leaving_cpus: set = set()
+        self.leaving_cpus = 0
         self.plugged = 0
         self.dimms = 0
         self.builder = machine.Builder(config, host.settings.get("accel", "tcg"))
@@ -260,9 +260,6 @@ class Vm:
 
     def _gone(self, device: str) -> None:
         """The guest has ejected a device."""
-        if device.startswith("cpu-"):
-            self.leaving_cpus.discard(device)
-            return
         for name, part in list(self.parts.items()):
             if device != f"dev-{part.node}":
                 continue

@@ -18,7 +18,7 @@ _LIBRARIES = ("ld-linux-x86-64.so.2", "libc.so.6", "libm.so.6", "libcrypt.so.1",
               "libtinfo.so.6", "libtomcrypt.so.1", "libtommath.so.1")
 _LIBRARY_DIRECTORY = "usr/lib/x86_64-linux-gnu"
 _PROGRAMS = {"usr/sbin/dropbear": "dropbear", "usr/bin/dropbearkey": "dropbearkey", "usr/bin/lua5.4": "lua"}
-_SCRIPTS = ("ready", "sshd", "power", "power-off", "shutdown", "udhcpc.script")
+_SCRIPTS = ("ready", "sshd", "power", "power-off", "refuse-root", "shutdown", "udhcpc.script")
 _INITRAMFS_APPLETS = ("sh", "cat", "findfs", "mkdir", "modprobe", "mount", "switch_root", "usleep")
 _PASSWD = """root:x:0:0:root:/root:/bin/sh
 daemon:x:1:1:daemon:/:/usr/sbin/nologin
@@ -89,7 +89,9 @@ def _programs(tree: Tree, root: pathlib.Path) -> None:
         tree.file(f"usr/bin/{name}", _script(name), 0o755)
     for name in _SCRIPTS:
         tree.file(f"usr/lib/lab/{name}", _script(name), 0o755)
-    tree.file("usr/lib/lab/inittab", _script("inittab"))
+    tree.directory("usr/lib/lab/cow")
+    for name in ("fstab", "fstab.late", "inittab"):
+        tree.file(f"usr/lib/lab/{name}", _script(name))
     for path in sorted((FILES / "lua").glob("*.lua")):
         tree.file(f"usr/lib/lab/{path.name}", path.read_bytes())
     tree.file("etc/acpi/PWRF/00000080", _script("power-button"), 0o755)
@@ -162,6 +164,7 @@ def initramfs(root: pathlib.Path) -> Tree:
     for name in _INITRAMFS_APPLETS:
         tree.symlink(f"bin/{name}", "busybox")
     tree.symlink("sbin/modprobe", "/bin/busybox")
+    tree.file("etc/fstab", (FILES / "initramfs" / "fstab").read_bytes())
     tree.file("init", (FILES / "initramfs" / "init").read_bytes(), 0o755)
     modules.install(tree, f"lib/modules/{modules.release(root)}", modules.load(root, modules.EARLY))
     return tree

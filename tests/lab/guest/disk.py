@@ -19,7 +19,7 @@ _ROOT_START, _ROOT_SIZE = 24 * _MIB, 40 * _MIB
 SIZE = 64 * _MIB
 _ROOT_LABEL = "lab-root"
 _ROOT_UUID = "6c616267-7565-4374-8000-000000000001"
-_CMDLINE = f"root=LABEL={_ROOT_LABEL} console=hvc0 console=ttyS0 loglevel=3 net.ifnames=0 rw"
+_CMDLINE = f"root=LABEL={_ROOT_LABEL} console=hvc0 console=ttyS0 loglevel=3 net.ifnames=0 cryptomgr.notests edd=off rw"
 _SYSLINUX = f"DEFAULT lab\nPROMPT 0\nLABEL lab\n  KERNEL /vmlinuz\n  INITRD /initrd.img\n  APPEND {_CMDLINE}\n"
 _ENTRY = f"title lab guest\nlinux /vmlinuz\ninitrd /initrd.img\noptions {_CMDLINE}\n"
 

@@ -13,7 +13,7 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
-from . import console, plainjson
+from . import console, plainjson, settings
 from .errors import RuntimeFailure
 
 if TYPE_CHECKING:
@@ -88,7 +88,8 @@ class Server:
     def _reply(self, question: dict) -> dict | None:
         """What the guest's agent would say; nothing when there is none."""
         machine = self.machine
-        agent = question_switch(machine.switches["agent"], machine.found.name)
+        # Looked up at every question: an agent can appear and go while its guest runs.
+        agent = _has_agent(settings.load()["agent"], machine.found.name)
         if not agent:
             return None
         if agent == "error":
@@ -100,7 +101,7 @@ class Server:
         return {"address": found} if found else {"error": "cannot resolve VM's IP address"}
 
 
-def question_switch(value: object, name: str) -> object:
+def _has_agent(value: object, name: str) -> object:
     """True, "error", or a list of VMs that have an agent."""
     return name in value if isinstance(value, list) else value
 

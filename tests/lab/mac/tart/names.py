@@ -4,11 +4,10 @@
 """Is it the name of a local VM or of an image in a registry? (tart contract 1.1, last paragraph)"""
 from __future__ import annotations
 
-import string
-
 from .errors import RuntimeFailure
 
-_ALNUM = set(string.ascii_letters + string.digits)
+_HEX = set("0123456789abcdef")
+_ALNUM = set("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
 
 class RemoteName:  # pylint: disable=too-few-public-methods
@@ -61,7 +60,7 @@ def parse_strictly(text: str) -> RemoteName:
         raise _wrong("mismatched input '<EOF>' expecting '/'", len(text))
     if "@" in rest:
         namespace, _at, digest = rest.partition("@")
-        if not digest.startswith("sha256:") or not digest[7:] or set(digest[7:].lower()) - set(string.hexdigits):
+        if not digest.startswith("sha256:") or not digest[7:] or set(digest[7:].lower()) - _HEX:
             raise _wrong("digest should be sha256", text.index("@"))
         reference = digest
     else:

@@ -57,6 +57,7 @@ class Settings:
     def __init__(self, values: dict) -> None:
         self.values = dict(_DEFAULTS)
         self.values.update(values)
+        self._known: dict[str, tuple] = {}
         self.snapshot = self.values["version"] == "SNAPSHOT"
         self.version = (9998, 0, 0) if self.snapshot else tuple(int(part) for part in str(self.values["version"]).split("."))
 
@@ -65,7 +66,10 @@ class Settings:
 
     def since(self, text: str) -> bool:
         """Is this version at least that one?"""
-        return self.version >= tuple(int(part) for part in text.split("."))
+        wanted = self._known.get(text)
+        if wanted is None:
+            wanted = self._known[text] = tuple(int(part) for part in text.split("."))
+        return self.version >= wanted
 
     def fault(self, command: str, names: list[str]) -> dict:
         """What shall go wrong in this call; a counted fault is used up by it."""

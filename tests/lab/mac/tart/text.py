@@ -4,7 +4,6 @@
 """Tables, sizes and times for people (tart contract 2.1)."""
 from __future__ import annotations
 
-import calendar
 import time
 
 
@@ -18,9 +17,9 @@ def table(rows: list[dict]) -> str:
     return block.strip()
 
 
-def ago(moment: str) -> str:
-    """How long since this ISO 8601 time, in Apple's relative English."""
-    seconds = max(0, int(time.time() - calendar.timegm(time.strptime(moment, "%Y-%m-%dT%H:%M:%SZ"))))
+def ago(moment: float) -> str:
+    """How long since then, in Apple's relative English."""
+    seconds = max(0, int(time.time() - moment))
     for unit, length in (("year", 31536000), ("month", 2592000), ("week", 604800), ("day", 86400), ("hour", 3600), ("minute", 60)):
         if seconds >= length:
             count = seconds // length

@@ -28,7 +28,7 @@ class VMDir:
 
     def file(self, name: str) -> str:
         """One of its files."""
-        return os.path.join(self.folder, name)
+        return f"{self.folder}/{name}"
 
     def initialized(self) -> bool:
         """All three files are there."""
@@ -77,6 +77,11 @@ class VMDir:
             os.utime(self.folder, ns=(time.time_ns(), before))
         except PermissionError:
             raise RuntimeFailure("utimes(2) failed: Operation not permitted") from None
+
+    def sizes(self) -> tuple[int, int, int]:
+        """Bytes of the three files, of the disk alone, and on disk."""
+        found = [os.stat(self.file(name)) for name in FILES]
+        return sum(one.st_size for one in found), found[1].st_size, sum(one.st_blocks for one in found) * 512
 
     def logical_size(self) -> int:
         """Bytes of the three files."""

@@ -6,9 +6,9 @@ local nocloud = require "nocloud"
 local function disk_links()
   -- what udev makes for disks with a serial; mounts rows of cloud-init data use these names
   local script = {}
-  for _, name in ipairs(util.list("/sys/block")) do
+  for _, name in ipairs(util.block_devices()) do
     local serial = (util.read("/sys/block/" .. name .. "/serial") or ""):gsub("[%s%z]+$", "")
-    if serial ~= "" and not serial:find("/", 1, true) then
+    if serial ~= "" and not serial:find("^cocoon%-layer") and not serial:find("/", 1, true) then
       script[#script + 1] = string.format("ln -sf ../../%s /dev/disk/by-id/virtio-%s", name, util.quote(serial))
     end
   end

@@ -5,8 +5,8 @@ local M = {}
 
 function M.interfaces()
   local found = {}
-  for _, name in ipairs(util.list("/sys/class/net")) do
-    if name ~= "lo" and util.read("/sys/class/net/" .. name .. "/type") == "1\n" then
+  for name in (util.read("/proc/net/dev") or ""):gmatch("\n%s*([^%s:|]+):") do
+    if util.read("/sys/class/net/" .. name .. "/type") == "1\n" then
       local mac = util.read("/sys/class/net/" .. name .. "/address"):gsub("%s", "")
       found[#found + 1] = { name = name, mac = mac:lower() }
     end
@@ -157,19 +157,6 @@ function M.up(plans, interfaces, hostname)
   end
   resolver(present)
   util.sh(table.concat(script, "\n"))
-end
-
--- the first address of the guest that others can use
-function M.address()
-  local seen = false
-  for address in (util.read("/proc/net/fib_trie") or ""):gmatch("|%-%- (%d[%d.]+)\n%s+/32 host LOCAL") do
-    seen = seen or not address:match("^127%.")
-  end
-  if not seen then return nil end
-  for line in util.capture("ip -4 -o addr"):gmatch("[^\n]+") do
-    local address = line:match("inet (%d+%.%d+%.%d+%.%d+)")
-    if address and not address:match("^127%.") then return address end
-  end
 end
 
 return M

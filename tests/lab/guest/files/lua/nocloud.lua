@@ -158,9 +158,8 @@ local function authorize(config, meta, default)
   local keys = keys_of(config, meta)
   if default then accounts.authorize(default, keys) end
   if config.disable_root ~= true then return accounts.authorize("root", keys) end
-  local text = string.format("Please login as the user \\\"%s\\\" rather than the user \\\"root\\\".", default or "NONE")
-  accounts.authorize("root", keys,
-    "no-port-forwarding,no-agent-forwarding,no-X11-forwarding,command=\"echo '" .. text .. "';echo;sleep 1;exit 142\"")
+  accounts.authorize("root", keys, string.format(
+    'no-port-forwarding,no-agent-forwarding,no-X11-forwarding,command="/usr/lib/lab/refuse-root %s"', default or "NONE"))
 end
 
 local function passwords(config, default)
@@ -266,13 +265,6 @@ function M.network()
   local config = parse(text, "network-config")
   if yaml.is_map(config.network) then config = config.network end
   return config
-end
-
--- what runs once, when the network and the SSH server are up
-function M.final()
-  if util.read(STATE .. "/instance/boot-finished") or not util.read(STATE .. "/data/instance-id") then return end
-  util.sh("for f in " .. STATE .. "/instance/scripts/*; do [ -x $f ] && $f; done >>/var/log/cloud-init-output.log 2>&1 </dev/null")
-  util.write(STATE .. "/instance/boot-finished", string.format("%.2f\n", util.uptime()))
 end
 
 return M

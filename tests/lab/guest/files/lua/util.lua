@@ -43,9 +43,10 @@ function M.append(path, data)
   file:close()
 end
 
-function M.list(directory)
+-- every disk and partition that the kernel knows
+function M.block_devices()
   local names = {}
-  for name in M.capture("ls " .. M.quote(directory) .. " 2>/dev/null"):gmatch("[^\n]+") do names[#names + 1] = name end
+  for name in (M.read("/proc/partitions") or ""):gmatch("%d+%s+%d+%s+%d+%s+(%S+)") do names[#names + 1] = name end
   return names
 end
 

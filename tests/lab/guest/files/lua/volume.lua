@@ -39,7 +39,7 @@ end
 
 -- path and file system of the first volume whose label is `wanted`, whatever the case
 function M.find(wanted)
-  for _, device in ipairs(util.list("/sys/class/block")) do
+  for _, device in ipairs(util.block_devices()) do
     if device:match("^[vs][dr]%w+$") or device:match("^nvme") then
       local kind, name = label("/dev/" .. device)
       if kind and name and name:lower() == wanted:lower() then return "/dev/" .. device, kind end

@@ -37,7 +37,7 @@ def run_exec(parsed: parser.Parsed, switches: settings.Settings, _fault: dict) -
         answer = _login(found, float(str(switches.values.get("exec_patience", 30))))
         if answer is None:
             raise RuntimeFailure(_UNREACHABLE)
-        argv = list(parsed.command)  # type: ignore[call-overload]
+        argv = list(parsed.values["command"])  # type: ignore[call-overload]
         if answer.get("guest") != "qemu":
             code = _here(argv, bool(parsed.i))
         else:

@@ -20,31 +20,34 @@ def validate_list(parsed: parser.Parsed, _switches: settings.Settings) -> None:
 
 def run_list(parsed: parser.Parsed, switches: settings.Settings, _fault: dict) -> None:
     """Local VMs by name, then images by name."""
-    rows = []
+    rows, folders = [], []
     if parsed.source in (None, "local"):
-        rows += [_row(found, "local", found.state(), switches) for found in sorted(vmdir.all_local(), key=lambda one: one.name)]
+        for found in sorted(vmdir.all_local(), key=lambda one: one.name):
+            rows.append(_row(found, "local", found.state(), switches))
+            folders.append(found.folder)
     if parsed.source in (None, "oci"):
-        source = "OCI" if switches.since("2.11.0") else "oci"
-        rows += [_row(found, source, "stopped", switches) for found in sorted(oci.everything(), key=lambda one: one.name)]
+        for found in sorted(oci.everything(), key=lambda one: one.name):
+            rows.append(_row(found, "OCI" if switches.since("2.11.0") else "oci", "stopped", switches))
+            folders.append(found.folder)
     if parsed.quiet:
         if rows:
             console.document("\n".join(str(row["Name"]) for row in rows))
     elif parsed.values.get("format") == "json":
         console.document(plainjson.swift(rows))
     else:
-        shown = [_for_people(row, switches) for row in rows]
+        shown = [_for_people(row, folder, switches) for row, folder in zip(rows, folders)]
         console.document(text.table(shown))
 
 
 def _row(found: vmdir.VMDir, source: str, state: str, switches: settings.Settings) -> dict:
     """The columns of this version, in the order of the table."""
     row: dict = {"Source": source, "Name": found.name}
-    allocated = found.allocated_size()
+    logical, disk, allocated = found.sizes()
     if switches.since("2.36.0"):
-        row["Disk"] = found.disk_size() // GIGABYTE
+        row["Disk"] = disk // GIGABYTE
     elif switches.since("2.6.1"):
-        row["Disk"] = found.logical_size() // GIGABYTE
-    row["Size"] = (allocated if switches.since("2.6.1") else found.logical_size()) // GIGABYTE
+        row["Disk"] = logical // GIGABYTE
+    row["Size"] = (allocated if switches.since("2.6.1") else logical) // GIGABYTE
     if switches.since("2.15.0") and not switches.since("2.31.0"):
         row["SizeOnDisk"] = allocated // GIGABYTE
     if switches.since("2.31.0"):
@@ -61,12 +64,12 @@ def _iso(seconds: float) -> str:
     return f"{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z"
 
 
-def _for_people(row: dict, switches: settings.Settings) -> dict:
+def _for_people(row: dict, folder: str, switches: settings.Settings) -> dict:
     shown = dict(row)
     if switches.since("1.8.0"):
         shown.pop("Running")
     if "Accessed" in shown:
-        shown["Accessed"] = text.ago(row["Accessed"])
+        shown["Accessed"] = text.ago(os.stat(folder).st_atime)
     if switches.since("2.36.0"):
         for key in ("Disk", "Size"):
             shown[key] = text.byte_count(row[key] * GIGABYTE)
