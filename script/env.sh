@@ -118,12 +118,23 @@ use_ansible_test() {
     export HOME=$cache/home PATH=$core/bin:$cache/pythons:/usr/local/bin:/usr/bin:/bin
 }
 
-# use_test_lab ARGUMENTS...: the tests' own lab beside that of script/lab; it goes when the script ends, unless --keep-lab
-# is among the arguments.
+# use_test_lab ARGUMENTS...: a lab that nobody uses, beside that of script/lab; it goes when the script ends, unless
+# --keep-lab is among the arguments. $lab_lock is held until then, and is not for children: they run with {lab_lock}>&-.
 use_test_lab() {
-    export COCOON_LAB_NUMBER=${COCOON_LAB_NUMBER:-1}
-    case " $* " in
-        *' --keep-lab '*) say "this lab stays up: COCOON_LAB_NUMBER=$COCOON_LAB_NUMBER script/lab down removes it" ;;
-        *) if [ "$(id -u)" = 0 ]; then trap 'python -m tests.lab down --all' EXIT; fi ;;
-    esac
+    local keep='' n
+    case " $* " in *' --keep-lab '*) keep=yes ;; esac
+    for n in ${COCOON_LAB_NUMBER:-1 2 3 4 5 6 7 8 9}; do
+        exec {lab_lock}>"$cache/lab-$n.lock"
+        if flock --nonblock "$lab_lock" && { [ -n "$keep${COCOON_LAB_NUMBER:-}" ] || [ ! -e "/var/lib/cocoon-lab-$n" ]; }; then break; fi
+        say "lab $n is up already; if nobody wants it, COCOON_LAB_NUMBER=$n script/lab down removes it"
+        exec {lab_lock}>&-
+        n=''
+    done
+    [ -n "$n" ] || die "no lab is free"
+    export COCOON_LAB_NUMBER=$n
+    if [ -n "$keep" ]; then
+        say "this lab stays up: COCOON_LAB_NUMBER=$n script/lab down removes it"
+    elif [ "$(id -u)" = 0 ]; then
+        trap 'python -m tests.lab down --all' EXIT
+    fi
 }

@@ -51,6 +51,7 @@ attributes:
   action_group:
     description: C(module_defaults) can be set for all modules of the group C(cocoonstack.cocoon.cocoon).
     support: full
+    membership: [cocoonstack.cocoon.cocoon]
 """
 
     INFO = r"""
@@ -68,4 +69,5 @@ attributes:
   action_group:
     description: C(module_defaults) can be set for all modules of the group C(cocoonstack.cocoon.cocoon).
     support: full
+    membership: [cocoonstack.cocoon.cocoon]
 """

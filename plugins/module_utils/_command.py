@@ -94,7 +94,8 @@ class Commands:
             for timer in timers:
                 timer.cancel()
         if expired:
-            raise CocoonError(f"{_shown(argv)} did not end within {timeout:g} seconds and was killed.", "look for what it waits for on the host, then run the task again")
+            msg = f"{_shown(argv)} did not end within {timeout:g} seconds and was killed."
+            raise CocoonError(msg, "look for what it waits for on the host, then run the task again")
         return Output(rc, out, err)
 
     def check(self, argv: list[str], what: str, timeout: float = 60, env: dict[str, str] | None = None, data: str | None = None) -> str:

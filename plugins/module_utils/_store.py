@@ -153,7 +153,8 @@ class Store:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            raise CocoonError(f"The record {path} cannot be read: {error.strerror}.", "run the task as the user who made it (on Linux hosts: become: true)") from error
+            remedy = "run the task as the user who made it (on Linux hosts: become: true)"
+            raise CocoonError(f"The record {path} cannot be read: {error.strerror}.", remedy) from error
         except (ValueError, RecursionError) as error:
             raise self._damaged(path, str(error)) from error
         if not isinstance(record, dict) or record.get("name") != name:

@@ -48,6 +48,7 @@ attributes:
   action_group:
     description: C(module_defaults) can be set for all modules of the group C(cocoonstack.cocoon.cocoon).
     support: full
+    membership: [cocoonstack.cocoon.cocoon]
 seealso:
   - module: cocoonstack.cocoon.cocoon_image_info
   - module: cocoonstack.cocoon.cocoon_vm

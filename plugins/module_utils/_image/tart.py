@@ -83,4 +83,3 @@ class TartImages(ImageStore):
         if folder is None:
             raise CocoonError(f"The image {name} is not in tart's cache on this host.", f"bring it there first with cocoon_image: name={name}")
         return read_config(folder)
-
