@@ -81,6 +81,10 @@ _CATALOGUE: list[tuple[str, Cause]] = [
         ),
     ),
     (
+        r"/dev/net/tun",
+        Cause("tun", "/dev/net/tun is missing or may not be opened", "load the kernel module tun, and run the task as root (become: true)"),
+    ),
+    (
         r"Another instance likely holds a lock|already locked",
         Cause("disk_lock", "another process uses this VM's disk", "stop the process that holds the disk (see /proc/locks)"),
     ),
@@ -113,11 +117,11 @@ _CATALOGUE: list[tuple[str, Cause]] = [
         Cause("plain_http", "the registry speaks plain HTTP", "set insecure: true if you trust the network between host and registry"),
     ),
     (
-        r"manifest unknown|name unknown|repository name not known|code: 404",
+        r"manifest unknown|name unknown|repository name not known|code: 404\b",
         Cause("not_in_registry", "the registry has no such image or tag", "check the reference for typing errors"),
     ),
     (
-        r"unauthorized|authentication required|AuthFailed|denied: ",
+        r"unauthorized|authentication required|AuthFailed|denied: requested access",
         Cause("credentials", "the registry wants other credentials", "log in to the registry on the host or pass credentials"),
     ),
 ]

@@ -197,10 +197,13 @@ class DarwinProcesses(Processes):
         fields = line.split(None, 7)
         if len(fields) < 7 or fields[1].startswith("Z"):
             return None
-        month = self._MONTHS.index(fields[3]) // 3 + 1
-        hours, minutes, seconds = (int(part) for part in fields[5].split(":"))
-        start = _epoch(int(fields[6]), month, int(fields[4]), hours, minutes, seconds)
-        return Process(int(fields[0]), start, fields[7] if len(fields) > 7 else "")
+        try:
+            month = self._MONTHS.index(fields[3]) // 3 + 1
+            hours, minutes, seconds = (int(part) for part in fields[5].split(":"))
+            start = _epoch(int(fields[6]), month, int(fields[4]), hours, minutes, seconds)
+            return Process(int(fields[0]), start, fields[7] if len(fields) > 7 else "")
+        except ValueError:
+            return None  # no row, but the rest of a command line that has line ends in it
 
     def find(self, pid: int) -> Process | None:
         return self._processes().get(pid)
@@ -292,7 +295,10 @@ def spawn(processes: Processes, argv: list[str], env: dict[str, str], log_path: 
     if trouble:
         os.waitpid(pid, 0)
         number, path = trouble.decode("utf-8", "replace").split(" ", 1)
-        raise storage_error(OSError(int(number), os.strerror(int(number))), path)
+        reason = OSError(int(number), os.strerror(int(number)))
+        if path == argv[0]:
+            raise CocoonError(f"{path} cannot be executed: {reason.strerror}.", "install a program for this host there, or make the file executable")
+        raise storage_error(reason, path)
     written = read_pid_file(pid_path)
     return Process(pid, written.start if written else 0, " ".join(argv))
 
@@ -315,7 +321,8 @@ def _become(processes: Processes, argv: list[str], env: dict[str, str], log_path
         path = argv[0]
         os.execve(argv[0], argv, env)
     except BaseException as error:  # pylint: disable=broad-except  # the child may only report and end
-        number = error.errno if isinstance(error, OSError) else 0
+        reason = error if isinstance(error, OSError) else error.__cause__
+        number = reason.errno if isinstance(reason, OSError) else 0
         os.write(tell, f"{number or errno.EIO} {path}".encode("utf-8"))
     finally:
         os._exit(127)

@@ -31,8 +31,8 @@ def version(commands: t.Any, path: str, root: str, product: str) -> tuple[int, .
             kept = json.load(file)
         if kept["stamp"] == stamp:
             return tuple(kept["version"])
-    except (OSError, ValueError, KeyError):
-        pass
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # nothing is remembered
     found = parse_version(commands.check([path, "--version"], f"Asking {path} for its version", timeout=10), path)
     if os.path.isdir(root):  # looking, as in check mode, makes no directories
         write_atomically(cache, json.dumps({"stamp": stamp, "version": list(found)}).encode("ascii"))

@@ -63,9 +63,12 @@ def merged_user_data(seed: Seed) -> str:
 
 
 _KINDS = {
+    "#cloud-config-archive": "text/cloud-config-archive",
     "#cloud-config": "text/cloud-config",
     "#!": "text/x-shellscript",
+    "#include-once": "text/x-include-once-url",
     "#include": "text/x-include-url",
+    "#part-handler": "text/part-handler",
     "#cloud-boothook": "text/cloud-boothook",
     "## template: jinja": "text/jinja2",
 }
@@ -74,6 +77,8 @@ _KINDS = {
 def multipart(parts: list[str]) -> str:
     """Return texts as one MIME message, as cloud-init takes it; a text that already is one is kept inside."""
     boundary = "==cocoon-part=="
+    while any(boundary in text for text in parts):
+        boundary = f"={boundary}="
     lines = [f'Content-Type: multipart/mixed; boundary="{boundary}"', "MIME-Version: 1.0", ""]
     for text in parts:
         if text.lower().startswith(("content-type:", "mime-version:")):
@@ -85,8 +90,10 @@ def multipart(parts: list[str]) -> str:
                 f"user_data starts with {text[:20]!r}, which cloud-init does not know.",
                 "start it with #cloud-config, #! (a script), #include, #cloud-boothook or as a MIME message",
             )
-        body = text if text.endswith("\n") else text + "\n"
-        lines += [f"--{boundary}", f'Content-Type: {kind}; charset="utf-8"', "MIME-Version: 1.0", "", body]
+        body, encoding = (text if text.endswith("\n") else text + "\n"), "7bit"
+        if not text.isascii():  # cloud-init reads the message as text, where eight bits would be lost
+            body, encoding = base64.encodebytes(text.encode("utf-8")).decode("ascii"), "base64"
+        lines += [f"--{boundary}", f'Content-Type: {kind}; charset="utf-8"', "MIME-Version: 1.0", f"Content-Transfer-Encoding: {encoding}", "", body]
     return "\n".join(lines) + f"--{boundary}--\n"
 
 

@@ -62,9 +62,20 @@ class TartImages(ImageStore):
 
     def delete(self, name: str) -> None:
         """Delete an image from the cache; VMs cloned from it have disks of their own."""
+        self._refuse_shared(name)
         output = self.tart.run("delete", parse_reference(name).name)
         if output.rc != 0 and "does not exist" not in output.err:
             raise CocoonError(f"Deleting {name} failed: {output.text}", "look at tart list on the host")
+
+    def _refuse_shared(self, name: str) -> None:
+        """Refuse to delete a digest that tags mean: tart would remove the files, and then the tags (tart contract 1.17, 4.6)."""
+        reference = parse_reference(name)
+        if not reference.digest:
+            return
+        rows = (row["Name"] for row in self.tart.list("oci"))
+        tags = [tag for tag in rows if tag.startswith(f"{reference.repository}:") and self.folder(tag) == self.folder(name)]
+        if tags:
+            raise CocoonError(f"{name} is what {', '.join(sorted(tags))} means on this host.", "remove the tag instead")
 
     def users(self, name: str) -> list[str]:
         """No VM needs a cached image once it is cloned."""

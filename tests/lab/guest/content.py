@@ -90,6 +90,8 @@ def _programs(tree: Tree, root: pathlib.Path) -> None:
     for name in _SCRIPTS:
         tree.file(f"usr/lib/lab/{name}", _script(name), 0o755)
     tree.directory("usr/lib/lab/cow")
+    for name in ("halt", "poweroff", "reboot"):
+        tree.file(f"usr/bin/{name}", _script("power-command"), 0o755)
     for name in ("fstab", "fstab.late", "inittab"):
         tree.file(f"usr/lib/lab/{name}", _script(name))
     for path in sorted((FILES / "lua").glob("*.lua")):

@@ -158,7 +158,9 @@ class Parser:
         """Fill them in order; the first one that got nothing although it has to."""
         for entry in (entry for entry in self.entries if entry.kind == "argument"):
             if entry.type == "passthrough":
-                free = [token for token in tokens if not token.used]
+                # Everything after the last argument that was taken, verbatim.
+                last = max((number for number, token in enumerate(tokens) if token.used), default=-1)
+                free = tokens[last + 1:]
             else:
                 free = [token for token in tokens if token.kind == "value" and not token.used]
             taken = free if entry.repeats else free[:1]

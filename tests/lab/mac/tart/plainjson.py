@@ -26,7 +26,8 @@ def loads(text: str) -> dict:
     text = text.strip(" \t\r\n\ufeff")
     try:
         value, end = _SCAN(text, 0)
-    except StopIteration:
+    except (StopIteration, SystemError):
+        # SystemError: the C code wants to raise the error class of json, which nobody has imported.
         raise ValueError("no JSON value") from None
     if end != len(text):
         raise ValueError("something follows the JSON value")

@@ -28,7 +28,7 @@ def spec(state: str = "present", **named: t.Any) -> VmSpec:
 def there(state: str, managed: bool = True, **others: t.Any) -> Observed:
     """The VM web as it was found."""
     attributes = others.pop("attributes", THERE)
-    return Observed("web", state, managed, None, attributes, record={"image": {"name": IMAGE}} if managed else {}, **others)
+    return Observed("web", state, managed, None, attributes, **others)
 
 
 def planned(wish: VmSpec, observed: Observed) -> Plan:
@@ -110,7 +110,7 @@ def test_what_is_done(wish: VmSpec, observed: Observed, actions: list[str]) -> N
         (spec("stopped"), there("suspended"), "discards its saved memory", "force: true"),
         (spec("present", cpus=4), there("suspended"), "discards its saved memory", "force: true"),
         (spec("present", image="registry.test/x:1", recreate="if_needed"), there("suspended"), "discards its saved memory", "force: true"),
-        (spec("present", user_data="#!x", recreate="if_needed", adopt=True), there("stopped", False), "its image is not known", "set image"),
+        (spec("present", user_data="#!x", recreate="if_needed", adopt=True), there("stopped", False, attributes={"cpus": 2}), "its image is not known", "set image"),
     ],
 )
 def test_what_is_refused(wish: VmSpec, observed: Observed, message: str, remedy: str) -> None:

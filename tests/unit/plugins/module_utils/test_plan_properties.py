@@ -74,8 +74,8 @@ def vms(draw: t.Any, kinds: tuple[str, ...] = KINDS, states: tuple[str, ...] = (
     if kind == "foreign":
         return Vm(None, True, draw(st.sampled_from(states)), {key: found[key] for key in ("cpus", "memory", "disk_size")})
     if kind == "begun":
-        return Vm({"phase": "creating", "pending": pending, "attributes": found, "image": {}}, draw(st.booleans()))
-    record = {"phase": "ready", "pending": pending, "attributes": found, "image": {"name": found["image"]}}
+        return Vm({"phase": "creating", "pending": pending, "attributes": found}, draw(st.booleans()))
+    record = {"phase": "ready", "pending": pending, "attributes": found}
     if kind == "lost":
         return Vm(record)
     state = draw(st.sampled_from(states))

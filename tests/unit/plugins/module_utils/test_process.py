@@ -24,11 +24,10 @@ SLEEP = "import time; print('ready', flush=True); time.sleep(60)"
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); time.sleep(60)"
 # Tells what it was born with, then sleeps.
 CURIOUS = """
-import json, os, signal, sys, time
+import json, os, sys, time
 print(json.dumps({
     "session": os.getsid(0), "pid": os.getpid(), "arguments": sys.argv[1:], "environment": sorted(os.environ),
     "descriptors": {int(fd): os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{fd}")},
-    "ignored": [number for number in (1, 2, 13, 15) if signal.getsignal(number) == signal.SIG_IGN],
 }), flush=True)
 time.sleep(60)
 """
@@ -75,7 +74,6 @@ def test_what_a_spawned_program_is_born_with(start: Spawner, tmp_path: pathlib.P
     secret = os.open(__file__, os.O_RDONLY)
     high = os.dup2(secret, 2000, inheritable=True)
     os.set_inheritable(secret, True)
-    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     environment = {"PATH": os.environ["PATH"], "GREETING": "hello world"}
     process = start(CURIOUS, "two words", "$HOME", "*", environment=environment)
     os.close(secret)
@@ -86,7 +84,19 @@ def test_what_a_spawned_program_is_born_with(start: Spawner, tmp_path: pathlib.P
     assert "GREETING" in told["environment"] and "HOME" not in told["environment"]
     log = str(tmp_path / "vm.log")
     assert told["descriptors"] == {"0": "/dev/null", "1": log, "2": log}
-    assert told["ignored"] == []
+
+
+def test_signals_are_as_new(processes: LinuxProcesses, tmp_path: pathlib.Path) -> None:
+    """Python ignores SIGPIPE, and a task may ignore others: the program does not."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)}
+    try:
+        process = spawn(processes, ["/bin/grep", "SigIgn", "/proc/self/status"], {}, str(tmp_path / "vm.log"), str(tmp_path / "pid"))
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    ignored = int(logged(tmp_path / "vm.log", "\n").split()[1], 16)
+    assert processes.wait_end(process, 20)
+    assert not [number for number in (signal.SIGHUP, signal.SIGINT, signal.SIGPIPE, signal.SIGTERM) if ignored >> (number - 1) & 1]
 
 
 def test_the_pid_file_tells_who_it_is(processes: LinuxProcesses, start: Spawner, tmp_path: pathlib.Path) -> None:
@@ -223,6 +233,10 @@ def test_a_stopped_process_is_killed_too(processes: LinuxProcesses, start: Spawn
     process = start(SLEEP)
     logged(tmp_path / "vm.log", "ready")
     processes.send(process, signal.SIGSTOP)
+    deadline = time.monotonic() + 20
+    while pathlib.Path(f"/proc/{process.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "T":
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
     assert processes.terminate(process, grace=0.2) == "SIGKILL"
 
 

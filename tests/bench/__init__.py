@@ -1,0 +1,4 @@
+# Copyright: cocoonstack contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How fast the collection is, measured beside references on the lab's hosts: `script/bench`."""
