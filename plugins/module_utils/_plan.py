@@ -74,7 +74,7 @@ def attributes_of(spec: VmSpec) -> dict[str, t.Any]:
         "networks": None if spec.networks is None else [nic_attributes(nic) for nic in spec.networks],
         "hostname": spec.hostname,
         "ssh_authorized_keys": None if spec.ssh_authorized_keys is None else list(spec.ssh_authorized_keys),
-        "user_data": None if spec.user_data is None else digest(spec.user_data),
+        "user_data": digest(spec.user_data) if spec.user_data else spec.user_data,
         "labels": spec.labels,
     }
     return {key: value for key, value in named.items() if value is not None}

@@ -186,12 +186,13 @@ class DarwinProcesses(Processes):
         self._table = None
 
     def _processes(self) -> dict[int, Process]:
-        if self._table is None:
+        table = self._table  # other threads may forget it meanwhile
+        if table is None:
             out = self._commands.check(["/bin/ps", "-axww", "-o", "pid=,state=,lstart=,command="], "Listing processes", env={"LC_ALL": "C", "TZ": "UTC"})
             rows = out.decode("utf-8", "replace") if isinstance(out, bytes) else out
             found = (self._parse(line) for line in rows.splitlines())
-            self._table = {process.pid: process for process in found if process is not None}
-        return self._table
+            table = self._table = {process.pid: process for process in found if process is not None}
+        return table
 
     def _parse(self, line: str) -> Process | None:
         fields = line.split(None, 7)

@@ -14,13 +14,14 @@ from ._errors import CocoonError, join
 
 MEMORY_MINIMUM = 64 * 2**20
 DISK_MINIMUM = 16 * 2**20
+MAXIMUM = 32 * 2**40  # tart counts disks in 16 bits of gigabytes
 SEED_LIMIT = 512 * 2**10
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _HOSTNAME = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _IPV4 = re.compile(r"((25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])(\.(?!$)|$)){4}")  # no leading zeros: some read those as octal
-_SIZE = re.compile(r"([0-9]+)\s*([KMGT]?)(i?B)?", re.IGNORECASE | re.ASCII)
+_SIZE = re.compile(r"([0-9]{1,18})\s*([KMGT]?)(i?B)?", re.IGNORECASE | re.ASCII)
 
 
 class Nic(t.NamedTuple):
@@ -97,6 +98,8 @@ def vm_specs(params: dict[str, t.Any]) -> list[VmSpec]:
             name = f" ({item['name']})" if where and _NAME.fullmatch(str(item.get("name"))) else ""
             mistakes.append(f"{where}{name}{': ' if where else ''}{error.sentence}")
     mistakes += _clashes(specs)
+    if params.get("parallel") is not None and params["parallel"] < 1:
+        mistakes.append(f"parallel: {params['parallel']} is too few; give at least 1.")
     if mistakes:
         raise CocoonError(join(mistakes), "correct the task; nothing was changed")
     return specs
@@ -114,7 +117,7 @@ def _vm_spec(merged: dict[str, t.Any]) -> VmSpec:
     if values["hostname"] is not None and (len(values["hostname"]) > 253 or _HOSTNAME.fullmatch(values["hostname"]) is None):
         raise CocoonError(f"hostname: {values['hostname']!r} is not a host name.", "use letters, digits and hyphens, separated by dots")
     for option in ("stop_timeout", "wait_timeout"):
-        if values[option] is not None and values[option] < 0:
+        if values[option] is not None and not values[option] >= 0:  # also what is no number
             raise CocoonError(f"{option}: {values[option]} is negative.", "give seconds, 0 or more")
     if merged.get("networks") is not None:
         values["networks"] = tuple(_nic(nic, number) for number, nic in enumerate(merged["networks"]))
@@ -124,6 +127,11 @@ def _vm_spec(merged: dict[str, t.Any]) -> VmSpec:
         values["labels"] = {str(key): str(value) for key, value in merged["labels"].items()}
     if values["user_data"] is not None and len(values["user_data"].encode("utf-8")) > SEED_LIMIT:
         raise CocoonError("user_data: it is longer than 512 KiB.", "let it fetch the rest itself, by #include or a script")
+    if values["user_data"] and _USER_DATA.match(values["user_data"]) is None:  # its text is a secret, so not even its beginning is shown
+        raise CocoonError(
+            "user_data: cloud-init does not know what this is.",
+            "start it with #cloud-config, #! (a script), #include, #cloud-boothook, ## template: jinja, or as a MIME message",
+        )
     return VmSpec(**{key: value for key, value in values.items() if value is not None})
 
 
@@ -134,6 +142,8 @@ def _at_least(value: str | None, option: str, minimum: int) -> int | None:
     if size < minimum:
         hint = f" Did you mean {value.strip()}M?" if str(value).strip().isdigit() else ""
         raise CocoonError(f"{option}: {value} is below the minimum of {show_size(minimum)}.{hint}", "give a size with a unit, for example 2G")
+    if size > MAXIMUM:
+        raise CocoonError(f"{option}: {value} is above the maximum of {show_size(MAXIMUM)}.", "give a smaller size")
     return size
 
 

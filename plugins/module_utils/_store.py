@@ -108,9 +108,12 @@ class Lock:
                         "wait for the other play to end, or raise wait_timeout",
                     ) from None
                 time.sleep(0.05)
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, str(os.getpid()).encode("ascii"), 0)
         self._handle = handle
+        try:
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, str(os.getpid()).encode("ascii"), 0)
+        except OSError:
+            pass  # the number only helps others to find us; on a full disk VMs can still be removed
 
     def release(self) -> None:
         """Give the lock back; releasing twice is fine."""

@@ -224,7 +224,8 @@ echo script >/root/script
 --==x==--
 """
     network = f"network:\n  version: 2\n  ethernets:\n    any:\n      match:\n        macaddress: '{MAC}'\n      dhcp4: true\n"
-    seed = iso_seed(work / "seed.iso", {"meta-data": "instance-id: iid-7\nlocal-hostname: meta\n", "user-data": user, "network-config": network})
+    meta = "instance-id: iid-7\nlocal-hostname: meta\n"
+    seed = iso_seed(work / "seed.iso", {"meta-data": meta, "user-data": user, "network-config": network})
     return Machine(work / "iso", [overlay(paths, work / "iso.qcow2"), seed], macs=(MAC,))
 
 
@@ -260,7 +261,8 @@ def lua(paths: Paths, text: str) -> Any:
 
 @pytest.mark.parametrize(("text", "value"), [
     ('{"a": [1, 2.5, null, true, "x\\u00e9\\n\\" #"], "b": {}, "c": []}', {"a": [1, 2.5, None, True, 'xé\n" #'], "b": {}, "c": []}),
-    ("#cloud-config\na: b # c\nd:\n- e: f\n  g: 'it''s'\n- [h, {i: j}]\n-\n  - k\n", {"a": "b", "d": [{"e": "f", "g": "it's"}, ["h", {"i": "j"}], ["k"]]}),
+    ("#cloud-config\na: b # c\nd:\n- e: f\n  g: 'it''s'\n- [h, {i: j}]\n-\n  - k\n",
+     {"a": "b", "d": [{"e": "f", "g": "it's"}, ["h", {"i": "j"}], ["k"]]}),
     ("a: |\n  x\n   y\n\n  z\nb: >-\n  x\n  y\n\n  z\nc: \"x\n  y\"\n", {"a": "x\n y\n\nz\n", "b": "x y\nz", "c": "x y"}),
     ("mode: 0644\nport: 22:22\nmac: 52:54:00:12:34:56\nyes: no\n", {"mode": 420, "port": 1342, "mac": 41135085296, "true": False}),
     ("a: &x\n  b: 1\nc:\n  <<: *x\n  d: *x\n", {"a": {"b": 1}, "c": {"b": 1, "d": {"b": 1}}}),
@@ -282,8 +284,9 @@ def test_oci_image(paths: Paths) -> None:
     assert (config["os"], config["architecture"]) == ("linux", "amd64")
     layers = [gzip.decompress(blob(paths, layer["digest"])) for layer in first["layers"]]
     assert [digest(layer) for layer in layers] == config["rootfs"]["diff_ids"]
-    names = tarfile.open(fileobj=io.BytesIO(layers[1])).getnames()  # pylint: disable=consider-using-with
-    assert [name.split("-")[0] for name in names if name.startswith("boot/") and not name.endswith(".old")] == ["boot/initrd.img", "boot/vmlinuz"]
+    with tarfile.open(fileobj=io.BytesIO(layers[1])) as archive:
+        names = [name for name in archive.getnames() if name.startswith("boot/") and not name.endswith(".old")]
+    assert [name.split("-")[0] for name in names] == ["boot/initrd.img", "boot/vmlinuz"]
     subprocess.run(["skopeo", "inspect", f"oci:{paths.oci}:guest:2"], check=True, capture_output=True)
 
 
@@ -298,7 +301,8 @@ def test_apple_lz4() -> None:
     with pytest.raises(apple_lz4.FramingError):
         apple_lz4.decode(compressed)
     block = b"\x36abc\x03\x00\x50vwxyz"  # "abc", ten bytes from three back, then the last literals
-    assert apple_lz4.decode(b"bv41" + (18).to_bytes(4, "little") + len(block).to_bytes(4, "little") + block + b"bv4$") == b"abcabcabcabcavwxyz"
+    stream = b"bv41" + (18).to_bytes(4, "little") + len(block).to_bytes(4, "little") + block + b"bv4$"
+    assert apple_lz4.decode(stream) == b"abcabcabcabcavwxyz"
     for broken in (b"", packed[:-4], packed[:100], b"bv42" + packed[4:]):
         with pytest.raises(apple_lz4.FramingError):
             apple_lz4.decode(broken)

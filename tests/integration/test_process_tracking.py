@@ -82,11 +82,11 @@ def test_after_a_reboot_of_the_host(site: Site, state: str) -> None:
 
 def test_a_module_killed_anywhere_is_completed_by_the_next_run(site: Site) -> None:
     """SIGKILL to the module at many moments of create and start; whatever it left, the same task then converges."""
-    options = {"wait_for": "ip"}
-    for number in range(8):
+    options = {"wait_for": "process"}
+    for number in range(6):
         words = ["ansible", site.host.name, "-m", "cocoon_vm", "-a", _arguments(site)]
         running = site.ansible.begin(words)
-        killed = _kill_module(site, 0.05 + number * 0.12)
+        killed = _kill_module(site, 0.05 + number * 0.16)
         running.wait(60)
         again = site.started("k1", "k2", **options)
         assert again.status == "ok", (number, killed, again.data)

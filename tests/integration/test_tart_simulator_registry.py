@@ -102,8 +102,8 @@ class Registry(http.server.ThreadingHTTPServer):
         """Add a layer; its descriptor."""
         digest = "sha256:" + hashlib.sha256(data).hexdigest()
         self.content[digest] = data
-        return {"mediaType": kind, "size": len(data), "digest": digest, "annotations": {f"org.cirruslabs.tart.{k.replace('_', '-')}": v
-                                                                                       for k, v in notes.items()}}
+        annotations = {f"org.cirruslabs.tart.{key.replace('_', '-')}": value for key, value in notes.items()}
+        return {"mediaType": kind, "size": len(data), "digest": digest, "annotations": annotations}
 
     def add(self, tag: str, parts: list[bytes], disk: str = "disk.v2") -> str:
         """An image whose disk has these parts; its digest."""
@@ -259,7 +259,8 @@ def test_an_interrupted_pull_resumes_unless_something_collects(tart: Simulator, 
 def test_one_pull_per_host(tart: Simulator, registry: Registry) -> None:
     """The second says that it waits."""
     registry.hold = json.loads(registry.content["latest"])["layers"][2]["digest"]
-    with subprocess.Popen([str(tart.program), "pull", "--insecure", registry.name], env=tart.environment(), stdout=subprocess.DEVNULL) as first:
+    words = [str(tart.program), "pull", "--insecure", registry.name]
+    with subprocess.Popen(words, env=tart.environment(), stdout=subprocess.DEVNULL) as first:
         assert registry.holding.wait(10)
         lines = tart.ok("pull", "--insecure", registry.name).splitlines()
         assert first.wait(10) == 0
@@ -302,7 +303,8 @@ def test_push(tart: Simulator, registry: Registry) -> None:
     """To several tags at once; what comes back is the same disk, and the cache may have it already."""
     tart.create("a")
     (tart.vm("a") / "disk.img").write_bytes(b"".join(PARTS))
-    lines = tart.ok("push", "--insecure", "--populate-cache", "--label", "k=v", "a", registry.name + ":x", registry.name + ":y", CI="1").splitlines()
+    words = ("push", "--insecure", "--populate-cache", "--label", "k=v", "a", registry.name + ":x", registry.name + ":y")
+    lines = tart.ok(*words, CI="1").splitlines()
     assert lines[:3] == [f"pushing a to {registry.name}{{:x,:y}}...", "pushing config...", "pushing disk... this will take a while..."]
     assert lines[-3:] == ["pushing NVRAM...", "pushing manifest for x...", "pushing manifest for y..."]
     manifest = json.loads(registry.content["x"])

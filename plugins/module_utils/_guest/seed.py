@@ -87,14 +87,14 @@ def multipart(parts: list[str]) -> str:
         kind = next((kind for start, kind in _KINDS.items() if text.startswith(start)), "")
         if not kind:
             raise CocoonError(
-                f"user_data starts with {text[:20]!r}, which cloud-init does not know.",
+                "user_data: cloud-init does not know what this is.",
                 "start it with #cloud-config, #! (a script), #include, #cloud-boothook or as a MIME message",
             )
-        body, encoding = (text if text.endswith("\n") else text + "\n"), "7bit"
-        if not text.isascii():  # cloud-init reads the message as text, where eight bits would be lost
+        body, encoding = text, "7bit"
+        if not text.isascii() or "\r" in text:  # cloud-init reads the message as text, where these would be lost
             body, encoding = base64.encodebytes(text.encode("utf-8")).decode("ascii"), "base64"
         lines += [f"--{boundary}", f'Content-Type: {kind}; charset="utf-8"', "MIME-Version: 1.0", f"Content-Transfer-Encoding: {encoding}", "", body]
-    return "\n".join(lines) + f"--{boundary}--\n"
+    return "\n".join([*lines, f"--{boundary}--", ""])
 
 
 def network_config(nics: list[dict[str, t.Any]]) -> dict[str, t.Any]:

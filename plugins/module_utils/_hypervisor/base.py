@@ -165,7 +165,10 @@ class Hypervisor:
     def run_ladder(self, process: Process, rungs: list[tuple[str, t.Callable[[], t.Any], float]]) -> str:
         """Try one way after the other to end a process, each for its seconds; return the name of the one that did it."""
         for name, attempt, patience in rungs:
-            attempt()
+            try:
+                attempt()
+            except CocoonError:
+                pass  # a program that hangs or is gone; the next way helps then
             if self.processes.wait_end(process, patience):
                 return name
         return self.processes.terminate(process)

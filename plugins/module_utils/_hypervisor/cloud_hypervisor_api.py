@@ -70,9 +70,14 @@ class Api:
                 status, answer = _read(connection)
         except OSError as error:
             raise ApiError(f"The API socket {self.path} does not answer {name}: {error.strerror or error}.") from error
+        except (ValueError, IndexError) as error:
+            raise ApiError(f"What answers {name} on the API socket {self.path} does not speak HTTP.") from error
         if status not in (200, 204):
             raise ApiError(f"{name} was refused with {status}: {_chain(answer)}", status)
-        return json.loads(answer) if answer.strip() else None
+        try:
+            return json.loads(answer) if answer.strip() else None
+        except ValueError as error:
+            raise ApiError(f"The answer to {name} on the API socket {self.path} is no JSON: {error}.") from error
 
 
 def _read(connection: socket.socket) -> tuple[int, bytes]:

@@ -46,7 +46,17 @@ def host(params: dict[str, t.Any], commands: t.Any) -> Host:
         raise CocoonError(f"The backend {backend} does not run on {system}.", f"leave backend out, or set it to {fits} for this host")
     root = params.get("root_dir") or ("/var/lib/cocoon" if system == "Linux" else "~/.cocoon")
     _check_rights(system)
-    return Host(backend, system, os.path.abspath(os.path.expanduser(root)), params.get("binary") or backend, commands)
+    return Host(backend, system, _checked_root(root), params.get("binary") or backend, commands)
+
+
+def _checked_root(root: str) -> str:
+    """Return the root directory by its one real path: processes are known by paths below it, which programs have to take as they are."""
+    path = os.path.realpath(os.path.expanduser(root))
+    wrong = sorted({sign for sign in path if sign in ",:[]\"'\\" or sign.isspace() or not sign.isprintable()})
+    if wrong:
+        signs = " ".join(repr(sign) for sign in wrong)
+        raise CocoonError(f"root_dir: {path!r} has signs in it that the hypervisors' options cannot take ({signs}).", "choose a directory without them")
+    return path
 
 
 def _check_rights(system: str) -> None:

@@ -38,7 +38,7 @@ def parse_reference(text: str) -> Reference:
     The registry has to be named: a short name means another image on every host.
     """
     match = _REFERENCE.fullmatch(text)
-    if match is None or len(text) > 512:
+    if match is None or len(text) > 512 or not (match["host"] == "localhost" or "." in match["host"] or ":" in match["host"]):
         raise CocoonError(
             f"image: {text!r} is not an image reference.",
             "write registry/repository:tag or registry/repository@sha256:..., for example registry.example.com/images/debian:13",

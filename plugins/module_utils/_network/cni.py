@@ -75,7 +75,7 @@ class Cni(NetworkProvider):
     def _shown(self, name: str, found: dict[str, t.Any]) -> dict[str, t.Any]:
         plugin = found["conflist"]["plugins"][0]
         ranges = (plugin.get("ipam") or {}).get("ranges") or [[{}]]
-        first = ranges[0][0]
+        first = (ranges[0] or [{}])[0]
         return {
             "name": name,
             "backend": self.backend,
@@ -91,12 +91,13 @@ class Cni(NetworkProvider):
 
     def wished(self, network: Network, existing: dict[str, t.Any] | None) -> dict[str, t.Any]:
         """Return the network that will be; a subnet that is not given is one that the host does not use yet."""
-        from .subnets import check_subnet, choose_subnet, first_address
+        from .subnets import check_options, check_subnet, choose_subnet, first_address
 
         if network.mode not in (None, "shared"):
             raise CocoonError(f"mode: {network.mode} is not to be had on Linux hosts.", "use mode: shared there")
         if existing is not None and not existing["managed"]:
             raise CocoonError(f"The network {network.name} is on this host ({existing['path']}), but this collection did not make it.", "choose another name")
+        check_options(network.interface, network.mtu, network.dns or [])
         there = existing or {}
         subnet = network.subnet or there.get("subnet") or choose_subnet([other["subnet"] for other in self.list() if other["subnet"]])
         check_subnet(subnet, network.gateway, [(other["name"], other["subnet"]) for other in self.list() if other["name"] != network.name and other["subnet"]])

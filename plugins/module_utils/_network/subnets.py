@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import typing as t
 
 from .._errors import CocoonError
@@ -17,11 +18,32 @@ POOL = ipaddress.IPv4Network("10.88.0.0/16")  # cocoon's own default network is 
 
 def choose_subnet(taken: list[str]) -> str:
     """Return the first /24 of the pool that neither the given subnets nor the host's routes overlap."""
-    busy = [ipaddress.IPv4Network(subnet, strict=False) for subnet in taken] + host_routes()
+    busy = [network for network in map(_network, taken) if network] + host_routes()
     for subnet in POOL.subnets(new_prefix=24):
         if not any(subnet.overlaps(other) for other in busy):
             return str(subnet)
     raise CocoonError(f"All of {POOL} is in use on this host.", "set subnet")
+
+
+def _network(subnet: str) -> ipaddress.IPv4Network | None:
+    """Return a subnet of somebody else's making; None for one of IPv6 or nonsense, which is in nobody's way."""
+    try:
+        return ipaddress.IPv4Network(subnet, strict=False)
+    except ValueError:
+        return None
+
+
+def check_options(interface: str | None, mtu: int | None, dns: list[str]) -> None:
+    """Raise CocoonError for what the kernel or a guest would not take."""
+    if interface is not None and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,14}", interface) is None:
+        raise CocoonError(f"interface: {interface!r} is no name of a bridge.", "use letters, digits, dots, underscores and hyphens, 15 at most")
+    if mtu is not None and not 576 <= mtu <= 65535:
+        raise CocoonError(f"mtu: {mtu} is not possible.", "give 576 to 65535, mostly 1500")
+    for server in dns:
+        try:
+            ipaddress.ip_address(server)
+        except ValueError as error:
+            raise CocoonError(f"dns: {server!r} is no IP address.", "give the addresses of name servers") from error
 
 
 def host_routes(path: str = "/proc/net/route") -> list[ipaddress.IPv4Network]:
@@ -50,7 +72,8 @@ def check_subnet(subnet: str, gateway: str | None, others: list[tuple[str, str]]
     if network.prefixlen > 29:
         raise CocoonError(f"subnet: {subnet} has no room for VMs.", "use a prefix of 29 or shorter")
     for name, other in others:
-        if network.overlaps(ipaddress.IPv4Network(other, strict=False)):
+        there = _network(other)
+        if there and network.overlaps(there):
             raise CocoonError(f"subnet: {subnet} overlaps {other} of network {name}.", "choose another one")
     if gateway is not None:
         check_address(gateway, {"name": "", "subnet": subnet, "gateway": None}, "gateway")

@@ -79,10 +79,11 @@ class Program:
 
     def _open_kvm(self) -> None:
         title = "Failed to open hypervisor interface (is hypervisor interface available?)"
-        if not os.path.exists(KVM):
+        path = self.wishes.get("kvm", KVM)
+        if not os.path.exists(path):
             raise Failure(title, "Failed to create the hypervisor", "no supported hypervisor")
         try:
-            os.close(os.open(KVM, os.O_RDWR | os.O_CLOEXEC))
+            os.close(os.open(path, os.O_RDWR | os.O_CLOEXEC))
         except OSError as error:
             raise Failure(title, "Failed to create Vm", os_text(error)) from error
 

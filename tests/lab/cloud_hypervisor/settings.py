@@ -4,7 +4,8 @@
 """Settings of the lab for one host: the release to simulate and faults on demand.
 
 They stand in a JSON file that no product path leads to; a program without that file behaves.
-Keys: version, hang_api, die_after_ms, die_at_start (text), boot_delay_ms, accel (QEMU's, default tcg).
+Keys: version, hang_api, die_after_ms, die_at_start (text), boot_delay_ms, accel (QEMU's, default tcg), kvm (what stands for
+/dev/kvm).
 """
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ _SECTOR = 512
 _BOOT_START, _BOOT_SIZE = 1 * _MIB, 23 * _MIB
 _ROOT_START, _ROOT_SIZE = 24 * _MIB, 40 * _MIB
 SIZE = 64 * _MIB
+_FIRST_INODE = 12  # behind lost+found
 _ROOT_LABEL = "lab-root"
 _ROOT_UUID = "6c616267-7565-4374-8000-000000000001"
 _CMDLINE = f"root=LABEL={_ROOT_LABEL} console=hvc0 console=ttyS0 loglevel=3 net.ifnames=0 cryptomgr.notests edd=off rw"
@@ -79,7 +80,18 @@ def _root_partition(work: pathlib.Path, tree: Tree) -> pathlib.Path:
     subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-m", "0", "-L", _ROOT_LABEL, "-U", _ROOT_UUID,
                     "-E", f"hash_seed={_ROOT_UUID},lazy_itable_init=0,lazy_journal_init=0,root_owner=0:0", "-d", str(source),
                     str(image), str(_ROOT_SIZE // 4096)], env=environment, check=True, capture_output=True)
+    _fix_times(image, tree, environment)
     return image
+
+
+def _fix_times(image: pathlib.Path, tree: Tree, environment: dict[str, str]) -> None:
+    """mke2fs takes the change times of the source files, the only thing that differs from build to build."""
+    count = sum(entry.kind != "hardlink" for entry in tree)
+    script = image.with_name("times")
+    with open(script, "w", encoding="ascii") as commands:
+        for inode in (2, *range(_FIRST_INODE, _FIRST_INODE + count)):
+            commands.write(f"set_inode_field <{inode}> ctime @{EPOCH}\nset_inode_field <{inode}> ctime_extra 0\n")
+    subprocess.run(["debugfs", "-w", "-f", str(script), str(image)], env=environment, check=True, capture_output=True)
 
 
 def _copy_sparse(source: pathlib.Path, disk, start: int) -> None:

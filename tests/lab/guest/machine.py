@@ -53,7 +53,8 @@ class Machine:
         self.port = _free_port()
         self.started = time.monotonic()
         with open(self.directory / "qemu.log", "wb") as log:
-            self.process = subprocess.Popen(self._command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self.process = subprocess.Popen(  # pylint: disable=consider-using-with
+                self._command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         return self
 
     def _command(self) -> list[str]:

@@ -30,8 +30,8 @@ main()
 STAND_INS = {
     "bin/launchctl": "launchctl", "bin/ps": "ps", "usr/bin/defaults": "defaults", "usr/bin/dscl": "dscl", "usr/bin/pmset": "pmset",
     "usr/bin/security": "security", "usr/bin/stat": "stat", "usr/sbin/arp": "arp", "usr/sbin/networksetup": "networksetup",
-    "usr/sbin/sysctl": "sysctl", "usr/bin/fdesetup": "fdesetup", "usr/bin/vm_stat": "vm_stat", "usr/sbin/system_profiler": "system_profiler",
-    "sbin/ifconfig": "ifconfig", "sbin/route": "route",
+    "usr/sbin/sysctl": "sysctl", "usr/bin/fdesetup": "fdesetup", "usr/bin/vm_stat": "vm_stat",
+    "usr/sbin/system_profiler": "system_profiler", "sbin/ifconfig": "ifconfig", "sbin/route": "route",
 }
 _UNAME = """\
 #!/bin/sh

@@ -113,7 +113,8 @@ def main() -> None:
         prefix, number = cidr.partition("/")[0].rsplit(".", 1)
         # Every Mac offers its own part of the LAN's upper half.
         first = 128 + int(number) % 16 * 8
-        servers.append(_dnsmasq(BRIDGED, f"{prefix}.{first}", f"{prefix}.{min(254, first + 7)}", [f"--dhcp-option=option:router,{prefix}.1"]))
+        last = min(254, first + 7)
+        servers.append(_dnsmasq(BRIDGED, f"{prefix}.{first}", f"{prefix}.{last}", [f"--dhcp-option=option:router,{prefix}.1"]))
     sys.pycache_prefix = "/var/cache/lab-bytecode"
     compileall.compile_dir("/opt/lab/mac", quiet=2)
     known = ""

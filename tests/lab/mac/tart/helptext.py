@@ -43,8 +43,8 @@ def special(words: list[str], switches: settings.Settings) -> None:
         shell = rest[0] if rest else ""
         if shell not in _SHELLS:
             listed = "\n".join(f"    {name}" for name in _SHELLS)
-            raise ParseError(f"Can't generate completion scripts for '{shell}'.\nPlease use --generate-completion-script=<shell> with one of:\n"
-                             f"{listed}", None)
+            raise ParseError(f"Can't generate completion scripts for '{shell}'.\n"
+                             f"Please use --generate-completion-script=<shell> with one of:\n{listed}", None)
         console.out(f"# no completions for {shell} in the lab's tart")
         raise Finished(0)
     sys.stdout.write(plainjson.swift(tree(switches), ordered=True) + "\n")
@@ -55,7 +55,8 @@ def special(words: list[str], switches: settings.Settings) -> None:
 def tree(switches: settings.Settings) -> dict:
     """All commands and options of this version on this macOS, hidden ones too."""
     names = matrix.commands(switches.version, int(str(switches["macos"])))
-    subcommands = [{"commandName": name, "abstract": matrix.abstract(name), "superCommands": ["tart"], "shouldDisplay": not matrix.is_hidden(name),
+    subcommands = [{"commandName": name, "abstract": matrix.abstract(name), "superCommands": ["tart"],
+                    "shouldDisplay": not matrix.is_hidden(name),
                     "arguments": [_described(entry) for entry in matrix.entries(name, switches.version)] + _built_in()} for name in names]
     subcommands.append({"commandName": "help", "abstract": "Show subcommand help information.", "superCommands": ["tart"],
                         "shouldDisplay": True, "arguments": []})

@@ -32,7 +32,8 @@ def spawn(argv: list[str] | None, keep: dict[int, int], errors: int) -> int:
             _signal.signal(number, _signal.SIG_DFL)
         null = os.open("/dev/null", os.O_RDWR)
         # Copies first, far from the wanted numbers: a wanted number may be one of the sources.
-        copies = {wanted: fcntl.fcntl(source, fcntl.F_DUPFD_CLOEXEC, 40) for wanted, source in {0: null, 1: null, 2: errors, **keep}.items()}
+        all_of_them = {0: null, 1: null, 2: errors, **keep}
+        copies = {wanted: fcntl.fcntl(source, fcntl.F_DUPFD_CLOEXEC, 40) for wanted, source in all_of_them.items()}
         for wanted, source in copies.items():
             os.dup2(source, wanted, inheritable=True)
         if argv is None:
@@ -152,7 +153,9 @@ def arguments(found: vmdir.VMDir, config: dict, plan: devices.Plan, switches: se
                  "-device", f"virtio-blk-pci,drive=disk{number}" + (",bootindex=1" if number == 0 else "")]
     for number, bridge in enumerate(plan.bridges):
         reachable = bridge and not fault.get("no_lease")
-        backend = f"bridge,id=net{number},br={bridge},helper={switches['bridge_helper']}" if reachable else f"hubport,id=net{number},hubid={number}"
+        backend = f"bridge,id=net{number},br={bridge},helper={switches['bridge_helper']}"
+        if not reachable:
+            backend = f"hubport,id=net{number},hubid={number}"
         argv += ["-netdev", backend, "-device", f"virtio-net-pci,netdev=net{number},mac={config['macAddress']},romfile="]
     for tag, path, read_only in plan.shares:
         if os.path.isdir(path):

@@ -25,7 +25,8 @@ _BLOCK = 4096
 
 def fetch(source: registry.Registry, manifest: dict, target: vmdir.VMDir, switches: settings.Settings, full: bool) -> None:
     """Every file of the image; parts of the disk that are right already are kept."""
-    layers = {kind: [layer for layer in manifest.get("layers", []) if layer.get("mediaType") == kind] for kind in (CONFIG, DISK, OLD_DISK, NVRAM)}
+    listed = manifest.get("layers", [])
+    layers = {kind: [layer for layer in listed if layer.get("mediaType") == kind] for kind in (CONFIG, DISK, OLD_DISK, NVRAM)}
     if layers[OLD_DISK] and switches.since("2.32.0"):
         raise RuntimeFailure(f"Pulling OCI images with legacy disk media type {OLD_DISK} is no longer supported, please re-push the image "
                              "using a current Tart version")

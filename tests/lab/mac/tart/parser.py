@@ -8,7 +8,8 @@ from . import matrix
 from .errors import ParseError
 
 HELP = ("-h", "--help", "--help-hidden")
-_LIMITS = {"uint16": (0, 2**16 - 1), "uint": (0, 2**64 - 1), "uint64": (0, 2**64 - 1), "int": (-2**63, 2**63 - 1), "int32": (-2**31, 2**31 - 1)}
+_LIMITS = {"uint16": (0, 2**16 - 1), "uint": (0, 2**64 - 1), "uint64": (0, 2**64 - 1), "int": (-2**63, 2**63 - 1),
+           "int32": (-2**31, 2**31 - 1)}
 
 
 class Token:  # pylint: disable=too-few-public-methods

@@ -55,7 +55,8 @@ class Registry:
         digest = "sha256:" + hashlib.sha256(data).hexdigest()
         if self.request("HEAD", f"/v2/{self.namespace}/blobs/{digest}").status == 200:
             return digest
-        answer = self._expect(self.request("POST", f"/v2/{self.namespace}/blobs/uploads/", {"Content-Length": "0"}), "pushing blob (POST)", 202)
+        answer = self.request("POST", f"/v2/{self.namespace}/blobs/uploads/", {"Content-Length": "0"})
+        self._expect(answer, "pushing blob (POST)", 202)
         where = self._location(answer)
         if chunk:
             for start in range(0, len(data), chunk):
@@ -152,11 +153,10 @@ def _foundation(error: Exception, url: str) -> str:
         number, text = -1003, "A server with the specified hostname could not be found."
     else:
         number, text = -1005, "The network connection was lost."
-    return f'Error Domain=NSURLErrorDomain Code={number} "{text}" UserInfo={{NSErrorFailingURLStringKey={url}, NSLocalizedDescription={text}}}'
+    details = f"NSErrorFailingURLStringKey={url}, NSLocalizedDescription={text}"
+    return f'Error Domain=NSURLErrorDomain Code={number} "{text}" UserInfo={{{details}}}'
 
 
 def repository(remote: names.RemoteName, insecure: bool, switches: settings.Settings) -> Registry:
     """The one that the name points to."""
     return Registry(remote.host, remote.namespace, insecure, switches)
-
-

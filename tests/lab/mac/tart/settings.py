@@ -3,10 +3,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The switches of the simulator: /etc/lab/tart.json (or the file that LAB_TART_SETTINGS names), read at every call.
 
-Keys: version, macos, arch, chip, cpus, memory_gb, log, run_directory, leases, arp, agent, keychain, softnet, interfaces, bridges, guest, max_ram_mb,
-qemu, qemu_arguments, bridge_helper, guest_login, faults. `faults` is a list of objects, each with `command` (default any), `vm` (a name,
-default any), `times` (how often, default always) and what shall happen: `preset`, `stderr`, `stdout`, `exit`, `delay`, `hang`, `cut`,
-`ignore_sigint`, `slow_stop`, `no_lease`, `die_after`, `signal`, `disk_full`.
+What may stand in it is in _DEFAULTS. `faults` is a list of objects, each with `command` (default any), `vm` (a name, default any), `times`
+(how often, default always) and what shall happen:
+
+preset        one of PRESETS
+stderr stdout exit signal   said and done before the command begins
+delay hang    seconds; hang may be true
+cut           the part of the output of list and get that arrives, 0.5 is half
+disk_full     the copy of create, clone or pull fails
+no_lease      ip finds nothing; with run, the guest's network card is not connected
+ignore_sigint slow_stop die_after   of run; die_after says `stderr` and ends with `exit` after that many seconds, 0 is at the start
 """
 from __future__ import annotations
 

@@ -72,8 +72,9 @@ def _bare(word: str) -> object:
 
 
 def _missing(domain: str, key: str = "") -> None:
-    pair = f"The domain/default pair of ({os.path.splitext(_path(domain))[0]}, {key}) does not exist" if key else f"\nDomain {domain} does not exist"
-    common.fail(pair)
+    if key:
+        common.fail(f"The domain/default pair of ({os.path.splitext(_path(domain))[0]}, {key}) does not exist")
+    common.fail(f"\nDomain {domain} does not exist")
 
 
 def main() -> None:

@@ -33,7 +33,7 @@ def _show(one: dict) -> str:
     for address in one["addr_info"]:
         if address["family"] == "inet":
             mask = 0xffffffff << (32 - address["prefixlen"]) & 0xffffffff
-            broadcast = f" broadcast {address['broadcast']}" if "broadcast" in address else "" if loopback else " broadcast " + _broadcast(address)
+            broadcast = "" if loopback else f" broadcast {address.get('broadcast') or _broadcast(address)}"
             lines.append(f"\tinet {address['local']} netmask 0x{mask:08x}{broadcast}")
         else:
             zone = "%" + one["ifname"] if address["local"].startswith("fe80") else ""

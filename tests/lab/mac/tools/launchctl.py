@@ -141,7 +141,7 @@ def _print(state: State, words: list[str]) -> int:
     parts = target.split("/")
     if parts[0] in ("gui", "user") and len(parts) == 2:
         if parts[0] == "gui" and common.switches().get("aqua", True) is False:
-            common.fail(f"Could not print domain: 125: Domain does not support specified action", _NO_DOMAIN)
+            common.fail("Could not print domain: 125: Domain does not support specified action", _NO_DOMAIN)
         print(f"{target} = {{\n\ttype = login\n\thandle = 100013\n\tactive count = 412\n\tsession = Aqua\n\tsecurity context = {{\n"
               f"\t\tuid = {parts[1]}\n\t\tasid = 100013\n\t}}\n\n\tservices = {{")
         for name, job in sorted(state.jobs.items()):

@@ -34,7 +34,8 @@ class Process:
         self.pid = pid
         self.name = text[text.index("(") + 1:text.rindex(")")]
         fields = text[text.rindex(")") + 2:].split()
-        self.letter, self.ppid, self.pgid, self.session, self.terminal = fields[0], int(fields[1]), int(fields[2]), int(fields[3]), int(fields[4])
+        self.letter = fields[0]
+        self.ppid, self.pgid, self.session, self.terminal = (int(field) for field in fields[1:5])
         self.ticks = int(fields[11]) + int(fields[12])
         self.start = common.kernel_boot_time() + int(fields[19]) / _TICKS
         self.vsize, self.rss = int(fields[20]) // 1024, int(fields[21]) * 4

@@ -40,7 +40,8 @@ def _field(code: str, path: str, found: os.stat_result) -> str:
         "d": lambda: str(found.st_dev), "l": lambda: str(found.st_nlink), "N": lambda: path, "b": lambda: str(found.st_blocks),
         "k": lambda: str(found.st_blksize), "a": lambda: str(int(found.st_atime)), "m": lambda: str(int(found.st_mtime)),
         "c": lambda: str(int(found.st_ctime)), "B": lambda: str(int(found.st_ctime)), "HT": lambda: _kind(found.st_mode),
-        "Lp": lambda: f"{found.st_mode & 0o777:o}", "OLp": lambda: f"{found.st_mode & 0o777:o}", "Mp": lambda: f"{found.st_mode >> 9 & 7:o}",
+        "Lp": lambda: f"{found.st_mode & 0o777:o}", "OLp": lambda: f"{found.st_mode & 0o777:o}",
+        "Mp": lambda: f"{found.st_mode >> 9 & 7:o}",
         "Hp": lambda: f"{found.st_mode >> 12:o}", "p": lambda: f"{found.st_mode:o}", "Sp": lambda: stat.filemode(found.st_mode),
         "Y": lambda: os.readlink(path) if stat.S_ISLNK(found.st_mode) else "", "A": lambda: f"{found.st_mode & 0o7777:o}",
         "Sm": lambda: time.strftime("%b %e %H:%M:%S %Y", time.localtime(found.st_mtime)),
@@ -82,7 +83,7 @@ def main() -> None:
             elif letter in "Lnq":
                 follow, newline = follow or letter == "L", newline and letter != "n"
             else:
-                common.fail(f"stat: illegal option -- {letter}\nusage: stat [-FLnq] [-f format | -l | -r | -s | -x] [-t timefmt] [file ...]")
+                common.fail(f"stat: illegal option -- {letter}\nusage: stat [-FLnq] [-f format | -l | -r | -s | -x] [file ...]")
     if template is None:
         template = "%d %i %Sp %l %Su %Sg 0 %z %Sm %N"
     code = 0

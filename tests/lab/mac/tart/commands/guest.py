@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 
-from .. import console, interrupt, parser, settings, vmdir
+from .. import interrupt, parser, settings, vmdir
 from ..errors import OtherError, RuntimeFailure, Trap
 from .address import ask_agent
 
@@ -91,5 +91,3 @@ def _there(argv: list[str], wants_input: bool, terminal: bool, address: str, swi
         sys.stdout.flush()
         done = subprocess.run(ssh, env=environment, stdin=None if wants_input else subprocess.DEVNULL, check=False)
     return 255 if done.returncode < 0 else done.returncode
-
-

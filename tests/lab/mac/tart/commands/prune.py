@@ -77,7 +77,7 @@ def _remove(entry: Entry) -> None:
 
 
 def reclaim(needed: int, keep: names.RemoteName | None = None) -> None:
-    """Least recently used images and restore images go until strictly more than what is missing is free; nothing if that cannot be reached."""
+    """Least recently used images go until strictly more than what is missing is free; none if that cannot be reached."""
     if "TART_NO_AUTO_PRUNE" in os.environ:
         return
     free = os.statvfs(home.path())

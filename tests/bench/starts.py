@@ -1,0 +1,87 @@
+# Copyright: cocoonstack contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Starting VMs, beside a shell script that does the same steps by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tests.bench import byhand
+from tests.bench.site import PING, Bench, names
+from tests.bench.table import Row, median
+
+ONE_LIMIT = 50.0  # ms more
+BATCH_LIMIT = 1.3
+BATCH = 8
+
+Times = dict[str, list[float]]
+
+
+def measure(bench: Bench, rounds: int, say: Callable[[str], None]) -> list[Row]:
+    """One VM, then eight in one task; the by-products are for information."""
+    batch = names(BATCH)
+    bench.vms(batch, "started")
+    byhand.prepare(bench, batch)
+    one = _one(bench, rounds)
+    say(f"  one VM: task {_ms(one, 'Task'):.0f} ms, ping {_ms(one, 'Ping'):.0f} ms, script {_ms(one, 'Script'):.0f} ms")
+    eight = _rounds(bench, _start_plan(bench, batch), max(3, rounds // 2))
+    say(f"  {BATCH} VMs: task {_ms(eight, 'Task'):.0f} ms, ping {_ms(eight, 'Ping'):.0f} ms, script {_ms(eight, 'Script'):.0f} ms")
+    made = _rounds(bench, _create_plan(bench), max(3, rounds // 2))
+    bench.vms(batch, "absent", force=True)
+    return _rows(one, eight, made)
+
+
+def _rows(one: Times, eight: Times, made: Times) -> list[Row]:
+    return [
+        Row("start one VM", _ms(one, "Task") - _ms(one, "Ping"), _ms(one, "Script"), extra_limit=ONE_LIMIT, note="task less ping; reference: script"),
+        Row("the same, payload run on the host", _ms(one, "Payload") - _ms(one, "Ping payload"), _ms(one, "Script"), note="less ping's payload"),
+        Row(f"start {BATCH} VMs in one task", _ms(eight, "Task") - _ms(eight, "Ping"), _ms(eight, "Script"), ratio_limit=BATCH_LIMIT,
+            note="task less ping; reference: parallel script"),
+        Row("the same, whole task", _ms(eight, "Task"), _ms(eight, "Script"), note="with Ansible's own time"),
+        Row("create and start one VM", _ms(made, "Task") - _ms(made, "Ping"), _ms(made, "Script"), note="task less ping; reference: script"),
+    ]
+
+
+def _ms(times: Times, name: str) -> float:
+    return 1000 * median(times[name])
+
+
+def _one(bench: Bench, rounds: int) -> Times:
+    """Beside the task its payload, run on the host without Ansible."""
+    vms = names(1)
+    bench.vms(vms, "stopped", force=True)
+    ours = byhand.keep_payload(bench, bench.task(vms, "started"))
+    ping = byhand.keep_payload(bench, PING)
+    plan = _start_plan(bench, vms)
+    plan += [_stop(bench, vms), byhand.payload("Ping payload", ping), byhand.payload("Payload", ours)]
+    return _rounds(bench, plan, rounds)
+
+
+def _stop(bench: Bench, vms: list[str]) -> dict[str, Any]:
+    return {"name": "Stop", **bench.task(vms, "stopped", force=True)}
+
+
+def _start_plan(bench: Bench, vms: list[str]) -> list[dict[str, Any]]:
+    """Each start is from the same state, which the module's own stop leaves."""
+    return [_stop(bench, vms), {"name": "Ping", **PING}, {"name": "Task", **bench.task(vms, "started")},
+            _stop(bench, vms), byhand.script("Script", "start", vms)]
+
+
+def _create_plan(bench: Bench) -> list[dict[str, Any]]:
+    """The script's VM is one that the collection does not know."""
+    vms, hand = names(1), [byhand.CREATED]
+    absent = {"name": "Absent", **bench.task(vms, "absent", force=True)}
+    return [absent, {"name": "Ping", **PING}, {"name": "Task", **bench.task(vms, "started")},
+            byhand.script("Script", "make", hand), byhand.script("Clean", "remove", hand)]
+
+
+def _rounds(bench: Bench, plan: list[dict[str, Any]], rounds: int) -> Times:
+    """Seconds by name; those of raw tasks are what the stopwatch on the host says."""
+    times: Times = {}
+    for task in bench.ansible.tasks(bench.host.name, plan * rounds):
+        times.setdefault(task["task"], []).append(float(task["stdout"]) if task["stdout"].strip() else task["seconds"])
+        if task["task"] == "Task" and not task["changed"]:
+            raise RuntimeError("a task that should start VMs changed nothing")
+    return times
