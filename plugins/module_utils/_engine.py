@@ -151,8 +151,11 @@ class Engine:
     ) -> dict[str, t.Any]:
         result = describe(self.hypervisor, observed, addresses.get(spec.name))
         if self.check_mode and steps.steps:
-            result.update({key: value for key, value in steps.after.items() if key in result}, pid=None)
-            result["state"] = steps.after["state"]
+            if steps.after["state"] == "absent":
+                result = describe(self.hypervisor, Observed(spec.name), None)
+            result.update({key: value for key, value in steps.after.items() if key in result})
+            if any(step.action in ("start", "stop", "delete") for step in steps.steps):
+                result["pid"] = None  # that of another process, if any
         applied = done.get(spec.name, []) if not self.check_mode else list(steps.steps)
         result["actions"] = [step.description for step in applied]
         result["changed"] = bool(applied)

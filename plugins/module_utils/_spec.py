@@ -21,7 +21,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _HOSTNAME = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _IPV4 = re.compile(r"((25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])(\.(?!$)|$)){4}")  # no leading zeros: some read those as octal
-_SIZE = re.compile(r"([0-9]{1,18})\s*([KMGT]?)(i?B)?", re.IGNORECASE | re.ASCII)
+_SIZE = re.compile(r"([0-9]{1,20})\s*([KMGT]?)(i?B)?", re.IGNORECASE | re.ASCII)
+_USER_DATA = re.compile(r"#cloud-config|#!|#include|#cloud-boothook|#part-handler|## template: jinja|(?i:content-type:|mime-version:)")
 
 
 class Nic(t.NamedTuple):
@@ -69,6 +70,11 @@ def show_size(size: int) -> str:
         if size and size % 1024**power == 0:
             return f"{size // 1024**power}{unit}"
     return str(size)
+
+
+def is_ipv4(text: str) -> bool:
+    """Tell whether a text is an IPv4 address."""
+    return _IPV4.fullmatch(text) is not None
 
 
 def check_name(value: str, what: str) -> str:
@@ -156,7 +162,7 @@ def _nic(nic: dict[str, t.Any], number: int) -> Nic:
         if _MAC.fullmatch(mac) is None or int(mac[:2], 16) & 1:
             raise CocoonError(f"{where}.mac_address: {nic['mac_address']!r} is no unicast MAC address.", "write it like 52:54:00:12:34:56")
     address = nic.get("ip_address")
-    if address is not None and _IPV4.fullmatch(address) is None:
+    if address is not None and not is_ipv4(address):
         raise CocoonError(f"{where}.ip_address: {address!r} is no IPv4 address.", "write it like 10.88.0.10, without a prefix length")
     return Nic(name, mac, address)
 

@@ -122,6 +122,14 @@ class Lock:
             self._handle = -1
 
 
+# What a record of each kind has to have, and what has to be of that type where it is there.
+_NEEDED: dict[str, dict[str, type]] = {
+    "vms": {"phase": str, "attributes": dict},
+    "images": {"reference": str, "digest": str, "layers": list, "kernel": str, "initramfs": str, "size": int},
+}
+_TYPES: dict[str, dict[str, type]] = {"vms": {"nics": list, "image": dict, "pending": str, "console": dict, "identity": str}}
+
+
 class Store:
     """The records of one kind (VMs, images, networks) below one root directory: ``<root>/<kind>/<name>/record.json``."""
 
@@ -159,12 +167,18 @@ class Store:
             remedy = "run the task as the user who made it (on Linux hosts: become: true)"
             raise CocoonError(f"The record {path} cannot be read: {error.strerror}.", remedy) from error
         except (ValueError, RecursionError) as error:
-            raise self._damaged(path, str(error)) from error
+            raise self.damaged(name, str(error)) from error
         if not isinstance(record, dict) or record.get("name") != name:
-            raise self._damaged(path, f"it does not describe {name}")
+            raise self.damaged(name, f"it does not describe {name}")
+        needed = _NEEDED.get(self.kind, {})
+        for key, kind in {**needed, **_TYPES.get(self.kind, {})}.items():
+            if (key in needed or key in record) and not isinstance(record.get(key), kind):
+                raise self.damaged(name, f"{key} is missing or makes no sense")
         return record
 
-    def _damaged(self, path: str, why: str) -> CocoonError:
+    def damaged(self, name: str, why: str) -> CocoonError:
+        """Return the error for a record that cannot be used."""
+        path = self.path(name, "record.json")
         return CocoonError(
             f"The record {path} is damaged: {why}.",
             f"restore it from a backup, or move {os.path.dirname(path)} away after you have made sure that nothing of it runs",

@@ -32,7 +32,10 @@ class TartCommand:
     @property
     def home(self) -> str:
         """Where tart keeps VMs and its cache."""
-        return os.environ.get("TART_HOME") or os.path.expanduser("~/.tart")
+        import pwd
+
+        # The account's home, whatever $HOME says (tart contract 4.1).
+        return os.environ.get("TART_HOME") or os.path.join(pwd.getpwuid(os.geteuid()).pw_dir, ".tart")
 
     @property
     def environment(self) -> dict[str, str]:

@@ -90,7 +90,8 @@ def major_of(program: str) -> int:
 
 def chain(text: str) -> list[str]:
     """The numbered chain of errors in a program's output."""
-    return [line.split(": ", 1)[1] for line in text.splitlines() if re.match(r"  \d+: ", line)]
+    block = text.rpartition("exited with the following chain of errors:")[2]
+    return [line.split(": ", 1)[1] for line in block.splitlines() if re.match(r"  \d+: ", line)]
 
 
 def children(pid: int) -> list[int]:

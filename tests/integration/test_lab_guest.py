@@ -140,9 +140,9 @@ def public(key: pathlib.Path) -> str:
     return key.with_suffix(".pub").read_text(encoding="utf-8").strip()
 
 
-def overlay(paths: Paths, image: pathlib.Path) -> Disk:
-    """A writable copy of the guest's disk."""
-    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", str(paths.qcow2), str(image)], check=True)
+def private_copy(paths: Paths, image: pathlib.Path) -> Disk:
+    """A writable copy of the guest's disk; no overlay, because another build may replace the file below it."""
+    shutil.copyfile(paths.qcow2, image)
     return Disk(image, "qcow2")
 
 
@@ -163,7 +163,7 @@ def direct_machine(paths: Paths, work: pathlib.Path) -> Machine:
 
 def vfat_machine(paths: Paths, work: pathlib.Path, key: pathlib.Path) -> Machine:
     """JSON-style data as our product writes it, static addresses by MAC."""
-    return Machine(work / "vfat", [overlay(paths, work / "vfat.qcow2"), vfat_data(paths, work, key, "i-1")], macs=(MAC, MAC_2))
+    return Machine(work / "vfat", [private_copy(paths, work / "vfat.qcow2"), vfat_data(paths, work, key, "i-1")], macs=(MAC, MAC_2))
 
 
 def vfat_data(paths: Paths, work: pathlib.Path, key: pathlib.Path, instance: str) -> Disk:
@@ -226,13 +226,13 @@ echo script >/root/script
     network = f"network:\n  version: 2\n  ethernets:\n    any:\n      match:\n        macaddress: '{MAC}'\n      dhcp4: true\n"
     meta = "instance-id: iid-7\nlocal-hostname: meta\n"
     seed = iso_seed(work / "seed.iso", {"meta-data": meta, "user-data": user, "network-config": network})
-    return Machine(work / "iso", [overlay(paths, work / "iso.qcow2"), seed], macs=(MAC,))
+    return Machine(work / "iso", [private_copy(paths, work / "iso.qcow2"), seed], macs=(MAC,))
 
 
 @pytest.fixture(scope="module")
 def machines(paths: Paths, work: pathlib.Path, key: pathlib.Path) -> Iterator[dict[str, Machine]]:
     """All guests, started together and ready; a fleet of four is also what the lab does."""
-    fleet = {"disk": Machine(work / "disk", [overlay(paths, work / "disk.qcow2")]).start()}
+    fleet = {"disk": Machine(work / "disk", [private_copy(paths, work / "disk.qcow2")]).start()}
     fleet["direct"] = direct_machine(paths, work).start()
     fleet["vfat"] = vfat_machine(paths, work, key).start()
     fleet["iso"] = iso_machine(paths, work, key).start()

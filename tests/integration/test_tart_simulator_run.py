@@ -288,7 +288,7 @@ def test_exec(tart: Simulator) -> None:
     with tart.running("linux"):
         done = tart("exec", "linux", "true")
         assert done.returncode == 1
-        assert done.stderr == ("Failed to connect to the VM using its control socket: The operation couldn’t be completed. "
+        assert done.stderr == ("Failed to connect to the VM using its control socket: The operation couldn\u2019t be completed. "
                                "(GRPC.GRPCConnectionPoolError error 1.), is the Tart Guest Agent running?\n")
         tart.configure(agent=["linux"])
         done = tart("exec", "linux", "sh", "-c", "echo out; echo err >&2; exit 7")

@@ -124,6 +124,11 @@ class Hypervisor:
         target.record.update(changes)
         self.store.write(target.name, target.record)
 
+    def save_stop(self, target: Target, **changes: t.Any) -> None:
+        """Write what a stop changes in the record, unless that is about to go: on a full disk VMs can still be removed."""
+        if target.spec.state != "absent":
+            self.save(target, **changes)
+
     def save_user_data(self, target: Target) -> None:
         """Keep the user data beside the record, for its owner only; records hold no secrets."""
         if target.spec.user_data is not None:

@@ -48,13 +48,17 @@ class CloudHypervisor(Hypervisor):
     def _observe(self, name: str) -> Observed:
         try:
             record = self.store.read(name)
+            if record and record["phase"] == "ready" and not {"nics", "image", "identity"} <= record.keys():
+                raise self.store.damaged(name, "it says nothing of network cards, image or identity")
         except CocoonError as error:
             return Observed(name, "unknown", True, self._process(name), problem=error)
-        if record is None:
-            return Observed(name)
-        if record.get("phase") != "ready":
-            return Observed(name, "creating", True, None, record["attributes"], record.get("pending", ""), "linux", record)
         process = self._process(name)
+        if record is None and process is None:
+            return Observed(name)
+        if record is None:
+            return Observed(name, "unknown", True, process, problem=self._without_record(name, process))
+        if record["phase"] != "ready":
+            return Observed(name, "creating", True, None, record["attributes"], record.get("pending", ""), "linux", record)
         state = "running" if process else "stopped"
         return Observed(name, state, True, process, record["attributes"], record.get("pending", ""), "linux", record)
 
@@ -64,14 +68,22 @@ class CloudHypervisor(Hypervisor):
         found = self.processes.ours(self.pid_path(name), (needle,))
         if found is not None or not os.path.isdir(self.store.directory(name)):
             return found
-        if self._scanned is None:
-            self._scanned = {}
+        scanned = self._scanned  # other threads may forget it meanwhile, and may not see half of it
+        if scanned is None:
+            scanned = {}
             for process in sorted(self.processes.all(), key=lambda process: (process.start, process.pid)):
                 flag, _sep, rest = process.command.partition("--api-socket ")
                 if rest and flag != process.command:
                     # With a pty console there is a second process with the same command line; the first one is the VM (contract 3.4).
-                    self._scanned.setdefault(rest.split(" ", 1)[0], process)
-        return self._scanned.get(self._socket(name))
+                    scanned.setdefault(rest.split(" ", 1)[0], process)
+            self._scanned = scanned
+        return scanned.get(self._socket(name))
+
+    def _without_record(self, name: str, process: Process) -> CocoonError:
+        return CocoonError(
+            f"{self.store.path(name, 'record.json')} is gone, but process {process.pid} runs as the VM {name}.",
+            f"restore the record from a backup, or end the process and remove {self.store.directory(name)}",
+        )
 
     def _socket(self, name: str) -> str:
         return self.store.path(name, "api.sock")
@@ -131,21 +143,29 @@ class CloudHypervisor(Hypervisor):
             oldest = ".".join(str(part) for part in OLDEST_VERSION)
             shown = ".".join(str(part) for part in found)
             raise CocoonError(f"{path} is cloud-hypervisor {shown}, which cannot be told a disk's image_type.", f"install {oldest} or newer")
-        if not os.path.exists("/dev/kvm"):
-            raise CocoonError("/dev/kvm is missing.", "enable virtualization in the firmware (or nested virtualization) and load kvm_intel or kvm_amd")
-        if not os.access("/dev/kvm", os.R_OK | os.W_OK):
-            raise CocoonError("/dev/kvm may not be opened.", "set become: true, or add the user to group kvm")
+        try:
+            os.close(os.open("/dev/kvm", os.O_RDWR | os.O_CLOEXEC))
+        except FileNotFoundError as error:
+            raise CocoonError("/dev/kvm is missing.", "enable virtualization in the firmware (or nested virtualization) and load kvm_intel or kvm_amd") from error
+        except OSError as error:
+            raise CocoonError(
+                f"/dev/kvm cannot be opened: {error.strerror}.",
+                "load kvm_intel or kvm_amd; if this host is a container, let it use the device",
+            ) from error
 
     def _check_addresses(self, target: Target, nics: list[dict[str, t.Any]]) -> None:
-        """Refuse a MAC address that another VM of this host has."""
-        wanted = {nic["mac_address"] for nic in nics if nic.get("mac_address")}
-        if not wanted:
+        """Refuse a MAC or IP address that another VM of this host has."""
+        macs = {nic["mac_address"] for nic in nics if nic.get("mac_address")}
+        addresses = {(nic["name"], nic["ip_address"]) for nic in nics if nic.get("ip_address")}
+        if not (macs or addresses):
             return
         for name in self.store.names():
             record = {} if name == target.name else self.store.read(name) or {}
             for nic in record.get("nics") or []:
-                if nic["mac_address"] in wanted:
+                if nic["mac_address"] in macs:
                     raise CocoonError(f"MAC address {nic['mac_address']} belongs to the VM {name} of this host.", "give another one, or none")
+                if (nic["name"], nic.get("ip_address")) in addresses:
+                    raise CocoonError(f"IP address {nic['ip_address']} belongs to the VM {name} of this host.", "give another one, or none")
 
     # Steps.
 
@@ -299,7 +319,7 @@ class CloudHypervisor(Hypervisor):
         if process is None:
             self._clean(target, pending=pending)
             return
-        self.save(target, pending=pending)
+        self.save_stop(target, pending=pending)
         rungs = [] if spec.force else [("power button", lambda: _try(Api(self._socket(name)), "vm.power-button"), float(spec.stop_timeout))]
         rungs.append(("vmm.shutdown", lambda: _try(Api(self._socket(name)), "vmm.shutdown"), 5.0))
         how = self.run_ladder(process, rungs)
@@ -309,7 +329,7 @@ class CloudHypervisor(Hypervisor):
         """Remove what only a running VM has and make its network cards quiet."""
         self.forget_run(target.name, "api.sock", "api.sock.lock")
         self._network.quiet(target.name, target.record.get("nics") or [])
-        self.save(target, console={}, **changes)
+        self.save_stop(target, console={}, **changes)
 
     def delete(self, target: Target, keep_record: bool = False, pending: str = "") -> None:
         """Remove network, disks and record; only after no process of the VM lives."""

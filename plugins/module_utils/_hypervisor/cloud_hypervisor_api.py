@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 import typing as t
 
 from .._errors import CocoonError
@@ -67,7 +68,7 @@ class Api:
         try:
             with self._connect() as connection:
                 connection.sendall(head.encode("ascii") + b"\r\n" + data)
-                status, answer = _read(connection)
+                status, answer = _read(connection, time.monotonic() + self.timeout)
         except OSError as error:
             raise ApiError(f"The API socket {self.path} does not answer {name}: {error.strerror or error}.") from error
         except (ValueError, IndexError) as error:
@@ -80,21 +81,22 @@ class Api:
             raise ApiError(f"The answer to {name} on the API socket {self.path} is no JSON: {error}.") from error
 
 
-def _read(connection: socket.socket) -> tuple[int, bytes]:
+def _read(connection: socket.socket, deadline: float) -> tuple[int, bytes]:
     received = b""
     while b"\r\n\r\n" not in received:
-        received += _more(connection)
+        received += _more(connection, deadline)
     head, _sep, answer = received.partition(b"\r\n\r\n")
     lines = head.decode("latin-1").split("\r\n")
     status = int(lines[0].split()[1])
     fields = {key.strip().lower(): value.strip() for key, _colon, value in (line.partition(":") for line in lines[1:])}
     length = int(fields.get("content-length", "0"))
     while len(answer) < length:
-        answer += _more(connection)
+        answer += _more(connection, deadline)
     return status, answer[:length]
 
 
-def _more(connection: socket.socket) -> bytes:
+def _more(connection: socket.socket, deadline: float) -> bytes:
+    connection.settimeout(max(0.001, deadline - time.monotonic()))
     data = connection.recv(65536)
     if not data:
         raise ConnectionResetError(104, "connection closed before the whole answer came")

@@ -14,7 +14,7 @@ import typing as t
 from .._errors import CocoonError
 from .._plan import Observed, Rules, attributes_of
 from .._process import Process, lock_holder, read_pid_file, reap, spawn
-from .._spec import VmSpec
+from .._spec import VmSpec, show_size
 from .._store import remove
 from .._tart import TartCommand
 from .base import Hypervisor, Target, within
@@ -24,6 +24,7 @@ _OLDEST = (2, 10, 0)
 _APPEAR = 30.0  # seconds until `tart run` holds its lock: it waits for clones that are under way
 _SETTLE = 1.0  # refusals by macOS come within a second of the start (hosts-and-guests contract B.13)
 _MACOS_LIMIT = 2
+_ASKS_GUEST = (2, 12, 0)  # SIGUSR2 asks the guest to shut down; before, it killed tart
 _AGENT_VERSION = (2, 28, 0)
 _AGENT_PAUSE = 3.0
 _AGENT_PATIENCE = 10.0
@@ -78,13 +79,16 @@ class Tart(Hypervisor):
         process = self._process(name)
         config = self.tart.config(name)
         state = "running" if process else str(row.get("State") or "stopped")
-        attributes = {**record.get("attributes", {}), **self._sizes(name, config)}
+        if process is None and state == "running":  # it has ended since tart looked
+            state = "suspended" if os.path.exists(self._file(name, "state.vzvmsave")) else "stopped"
+        attributes = {**record.get("attributes", {}), **self._sizes(self._file(name, ""), config)}
         return Observed(name, state, managed, process, attributes, pending, config.get("os", "darwin"), {**record, "mac_address": config.get("macAddress")})
 
-    def _sizes(self, name: str, config: dict[str, t.Any]) -> dict[str, t.Any]:
+    def _sizes(self, folder: str, config: dict[str, t.Any]) -> dict[str, t.Any]:
         found = {"cpus": config.get("cpuCount"), "memory": config.get("memorySize")}
         try:
-            found["disk_size"] = os.stat(self._file(name, "disk.img")).st_size
+            if config.get("diskFormat", "raw") == "raw":  # the file of others is not the disk that the guest sees
+                found["disk_size"] = os.stat(os.path.join(folder, "disk.img")).st_size
         except OSError:
             pass  # stacked VMs of newer versions have another layout
         return {key: value for key, value in found.items() if value is not None}
@@ -133,6 +137,7 @@ class Tart(Hypervisor):
     def _by_agent(self, vms: list[Observed]) -> dict[str, str]:
         """Ask the guest agents, side by side and not more often than every few seconds."""
         from .._engine import side_by_side
+        from .._spec import is_ipv4
 
         vms = [vm for vm in vms if os.path.exists(self._file(vm.name, "control.sock"))]
         if not vms or time.monotonic() < self._agents_at or self._version() < _AGENT_VERSION:
@@ -141,8 +146,11 @@ class Tart(Hypervisor):
         found = {}
 
         def ask(vm: Observed) -> None:
-            output = self.tart.run("ip", vm.name, "--resolver", "agent", timeout=_AGENT_PATIENCE)
-            if output.rc == 0 and output.out.strip():
+            try:
+                output = self.tart.run("ip", vm.name, "--resolver", "agent", timeout=_AGENT_PATIENCE)
+            except CocoonError:
+                return  # an agent that hangs is one that does not know yet
+            if output.rc == 0 and is_ipv4(output.out.strip()):
                 found[vm.name] = output.out.strip()
 
         side_by_side(ask, vms, 8)
@@ -205,14 +213,31 @@ class Tart(Hypervisor):
     def _check_step(self, target: Target, step: t.Any) -> None:
         attributes = step.arguments.get("attributes") or step.arguments.get("changes") or {}
         if step.action == "create":
-            config = self._images.need(attributes["image"])
-            self._check_image(target, attributes, config)
+            folder, config = self._images.need(attributes["image"])
+            self._check_source(target, attributes["image"], folder)
+            self._check_image(attributes, config)
+            self._check_disk(attributes, self._sizes(folder, config))
         if step.action in ("create", "configure"):
             self.check_size(attributes)
             if attributes.get("networks") is not None:
                 self._network.check(attributes["networks"])
 
-    def _check_image(self, target: Target, attributes: dict[str, t.Any], config: dict[str, t.Any]) -> None:
+    def _check_source(self, target: Target, image: str, folder: str) -> None:
+        """Refuse to clone a VM that would change or go while it is copied."""
+        if image == target.name:
+            raise CocoonError(f"image: {image} cannot be made from itself.", "name another VM or an image")
+        if "/" not in image and lock_holder(os.path.join(folder, "config.json")):
+            raise CocoonError(f"image: the VM {image} runs, and its disk would be copied while it changes.", f"stop {image} first")
+
+    def _check_disk(self, attributes: dict[str, t.Any], there: dict[str, t.Any]) -> None:
+        """Refuse to make a disk smaller than its image."""
+        if attributes.get("disk_size") and attributes["disk_size"] < there.get("disk_size", 0):
+            raise CocoonError(
+                f"disk_size: {attributes['disk_size'] // GB} GB is less than the image's {there['disk_size'] / GB:g} GB; disks only grow.",
+                "give a larger disk_size, or leave it out",
+            )
+
+    def _check_image(self, attributes: dict[str, t.Any], config: dict[str, t.Any]) -> None:
         """Refuse what the image cannot have: settings for a first boot in macOS, less than its minimum."""
         guest = config.get("os", "darwin")
         seeded = [option for option in ("hostname", "ssh_authorized_keys", "user_data") if attributes.get(option)]
@@ -220,13 +245,14 @@ class Tart(Hypervisor):
             raise CocoonError(f"{', '.join(seeded)}: macOS guests have no cloud-init.", "set it in the image, or over SSH once the VM runs")
         for option, minimum in (("cpus", config.get("cpuCountMin")), ("memory", config.get("memorySizeMin"))):
             if guest == "darwin" and minimum and attributes.get(option) and attributes[option] < minimum:
-                raise CocoonError(f"{option}: {attributes[option]} is below what the image {attributes['image']} needs.", f"give at least {minimum}")
+                least = minimum if option == "cpus" else show_size(minimum)
+                raise CocoonError(f"{option}: it is below what the image {attributes['image']} needs.", f"give at least {least}")
 
     def _os(self, target: Target, plan: t.Any) -> str:
         created = next((step for step in plan.steps if step.action == "create"), None)
         if created is None:
             return target.observed.guest_os
-        return str(self._images.need(created.arguments["attributes"]["image"]).get("os", "darwin"))
+        return str(self._images.need(created.arguments["attributes"]["image"])[1].get("os", "darwin"))
 
     def _check_limit(self, starts: list[str], stops: set[str]) -> dict[str, CocoonError]:
         """Refuse the third macOS guest, naming those that run."""
@@ -277,18 +303,14 @@ class Tart(Hypervisor):
     def _set(self, name: str, wanted: dict[str, t.Any]) -> None:
         """Bring cpus, memory and disk to the wished values by one ``tart set``, or by none when nothing differs."""
         config = self.tart.config(name)
-        there = self._sizes(name, config)
+        there = self._sizes(self._file(name, ""), config)
         options: list[str] = []
         if wanted.get("cpus") and wanted["cpus"] != there.get("cpus"):
             options += ["--cpu", str(wanted["cpus"])]
         if wanted.get("memory") and wanted["memory"] != there.get("memory"):
             options += ["--memory", str(wanted["memory"] // 2**20)]
         if wanted.get("disk_size") and wanted["disk_size"] != there.get("disk_size"):
-            if wanted["disk_size"] < there.get("disk_size", 0):
-                raise CocoonError(
-                    f"disk_size: {wanted['disk_size'] // GB} GB is less than the image's {there['disk_size'] / GB:g} GB; disks only grow.",
-                    "give a larger disk_size, or leave it out",
-                )
+            self._check_disk(wanted, there)
             options += ["--disk-size", str(wanted["disk_size"] // GB)]
         if not options:
             return
@@ -359,13 +381,13 @@ class Tart(Hypervisor):
         if process is None and target.observed.state != "suspended":
             self._stopped(target, pending)
             return
-        self.save(target, pending=pending)
+        self.save_stop(target, pending=pending)
         if process is None:
             self.tart.check(f"Discarding the saved state of {name}", "stop", name)
             self._stopped(target, pending, "discarded")
             return
         rungs = []
-        if not spec.force and target.observed.guest_os == "linux":
+        if not spec.force and target.observed.guest_os == "linux" and self._version() >= _ASKS_GUEST:
             rungs.append(("SIGUSR2", lambda: self.signal(process, "SIGUSR2"), float(spec.stop_timeout)))
         # tart's own stop is a power cut, and ends before a process that it had to kill is gone (tart contract 5.3).
         rungs.append(("tart stop", lambda: self.tart.run("stop", name, "--timeout", "10", timeout=30), 5.0))
@@ -374,7 +396,7 @@ class Tart(Hypervisor):
 
     def _stopped(self, target: Target, pending: str, how: str = "") -> None:
         self.forget_run(target.name)
-        self.save(target, pending=pending, stopped_by=how)
+        self.save_stop(target, pending=pending, stopped_by=how)
 
     def delete(self, target: Target, keep_record: bool = False, pending: str = "") -> None:
         """Delete the VM, then the record."""

@@ -81,16 +81,17 @@ class TartImages(ImageStore):
         """No VM needs a cached image once it is cloned."""
         return []
 
-    def need(self, name: str) -> dict[str, t.Any]:
-        """Return the config.json of what a VM can be cloned from: a cached image or a local VM."""
+    def need(self, name: str) -> tuple[str, dict[str, t.Any]]:
+        """Return the folder and the config.json of what a VM can be cloned from: a cached image or a local VM."""
         from .._tart import read_config
 
         if "/" not in name:
-            config = self.tart.config(name)
+            folder = os.path.join(self.tart.home, "vms", name)
+            config = read_config(folder)
             if not config:
                 raise CocoonError(f"There is no local VM {name} to clone.", "name a VM of tart list, or an image in a registry as registry/repository:tag")
-            return config
-        folder = self.folder(name)
-        if folder is None:
+            return folder, config
+        cached = self.folder(name)
+        if cached is None:
             raise CocoonError(f"The image {name} is not in tart's cache on this host.", f"bring it there first with cocoon_image: name={name}")
-        return read_config(folder)
+        return cached, read_config(cached)

@@ -28,6 +28,8 @@ class Vmnet(NetworkProvider):
         record = self.store.read(name)
         if record is None:
             return _shown(DEFAULT, False) if name == DEFAULT["name"] else None
+        if record.get("mode") not in self.modes:
+            raise self.store.damaged(name, "it has no mode that a network can have")
         return _shown(record, True)
 
     def list(self) -> list[dict[str, t.Any]]:

@@ -117,10 +117,8 @@ class Vm:
         """The devices in the order that gives them their slots (contract 2.3)."""
         config, builder = self.config, self.builder
         self._consoles()
-        for disk in config["disks"] or []:
-            self._boot_disk(disk)
-        for net in config["net"] or []:
-            self._boot_net(net)
+        self._each("disks", self._boot_disk)
+        self._each("net", self._boot_net)
         self._check_source(config["rng"]["src"])
         builder.rng(self.inventory.virtio("__rng", config["rng"]))
         for name, text in ABSENT.items():
@@ -137,6 +135,15 @@ class Vm:
             self.inventory.virtio("__rtc", config["rtc"])
         if config["pvpanic"]:
             builder.device({"driver": "pvpanic-pci", "addr": machine.place(self.inventory.pci("__pvpanic"))})
+
+    def _each(self, kind: str, make) -> None:
+        """Make the devices of a kind. As in the real program one failure drops the whole list, and the next boot goes without it."""
+        try:
+            for device in self.config[kind] or []:
+                make(device)
+        except Failure:
+            self.config[kind] = None
+            raise
 
     @staticmethod
     def _check_source(path: str) -> None:

@@ -21,23 +21,26 @@ from .tree import merged
 _NOT_INPUTS = {"__main__.py", "machine.py", "tart_push.py"}
 
 
-def build(report: Callable[[str], None] = lambda _text: None, force: bool = False) -> Paths:
-    """The artefacts' paths, after making them when this package's files have changed (or by ``force``)."""
-    paths = default()
-    with _locked(paths):
-        wanted = _inputs()
-        if force or not paths.stamp.exists() or paths.stamp.read_text(encoding="utf-8") != wanted:
-            _rebuild(paths, report)
-            paths.stamp.write_text(wanted, encoding="utf-8")
-    return paths
-
-
 def _inputs() -> str:
     total = hashlib.sha256()
     for path in sorted(path for path in PACKAGE.rglob("*") if path.is_file()):
         if path.suffix != ".pyc" and path.name not in _NOT_INPUTS:
             total.update(str(path.relative_to(PACKAGE)).encode() + b"\0" + path.read_bytes() + b"\0")
     return total.hexdigest() + "\n"
+
+
+# taken when the code is loaded: a process that runs on while files change must not vouch for the new ones
+_INPUTS = _inputs()
+
+
+def build(report: Callable[[str], None] = lambda _text: None, force: bool = False) -> Paths:
+    """The artefacts' paths, after making them when this package's files have changed (or by ``force``)."""
+    paths = default()
+    with _locked(paths):
+        if force or not paths.stamp.exists() or paths.stamp.read_text(encoding="utf-8") != _INPUTS:
+            _rebuild(paths, report)
+            paths.stamp.write_text(_INPUTS, encoding="utf-8")
+    return paths
 
 
 @contextlib.contextmanager

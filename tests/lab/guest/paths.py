@@ -45,7 +45,7 @@ class Paths:
 
     @property
     def qcow2(self) -> pathlib.Path:
-        """The same disk as qcow2 (compat 1.1, no backing file)."""
+        """The same disk as qcow2 (compat 1.1, no backing file); copy it, a later build replaces it."""
         return self.root / "guest.qcow2"
 
     @property

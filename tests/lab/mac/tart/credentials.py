@@ -47,7 +47,7 @@ def _docker(host: str, _switches: settings.Settings) -> tuple[str, str] | None:
     except FileNotFoundError:
         return None
     except ValueError:
-        raise OtherError("The data couldn’t be read because it isn’t in the correct format.") from None
+        raise OtherError("The data couldn\u2019t be read because it isn\u2019t in the correct format.") from None
     encoded = known.get("auths", {}).get(host, {}).get("auth", "")
     parts = base64.b64decode(encoded).decode().split(":")
     if len(parts) == 2:

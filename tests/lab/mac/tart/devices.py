@@ -91,7 +91,8 @@ def _disk(text: str) -> tuple[str, bool]:
         return _remote_disk(path), "ro" in words
     if not os.path.exists(path):
         if "ro" in words:
-            raise OtherError(f"The file “{os.path.basename(path)}” couldn’t be opened because there is no such file.")
+            name = os.path.basename(path)
+            raise OtherError(f"The file \u201c{name}\u201d couldn\u2019t be opened because there is no such file.")
         raise OtherError(f'Failed("failed to lock file://{os.path.abspath(path)}: Bad file descriptor")')
     return os.path.abspath(path), "ro" in words
 
@@ -130,8 +131,8 @@ def _share(text: str) -> tuple[str, str, str, bool]:
         name = parts[0]
     path = os.path.expanduser(":".join(parts[1:] if name else parts))
     if not os.path.isdir(path) and not path.startswith(("http:", "https:")):
-        raise OtherError(f'Error Domain=VZErrorDomain Code=2 "Invalid virtual machine configuration. The shared directory “{path}” '
-                         'does not exist." UserInfo={NSLocalizedFailure=Invalid virtual machine configuration.}')
+        raise OtherError('Error Domain=VZErrorDomain Code=2 "Invalid virtual machine configuration. The shared directory '
+                         f"\u201c{path}\u201d does not exist.\" UserInfo={{NSLocalizedFailure=Invalid virtual machine configuration.}}")
     tags = [word[4:] for word in options if word.startswith("tag=")]
     return tags[-1] if tags else "com.apple.virtio-fs.automount", name, path, "ro" in options
 

@@ -34,11 +34,12 @@ def _invalid(top: str, error: OSError) -> str:
         missing = os.path.join(missing, part)
         if not os.path.isdir(missing):
             break
-    folder, name = os.path.split(missing)
+    parent, name = os.path.split(missing)
+    folder = os.path.basename(parent) or "/"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        why = f"You don’t have permission to save the file “{name}” in the folder “{os.path.basename(folder) or '/'}”."
+        why = f"You don\u2019t have permission to save the file \u201c{name}\u201d in the folder \u201c{folder}\u201d."
     else:
-        why = f"The file “{name}” couldn’t be saved in the folder “{os.path.basename(folder) or '/'}”."
+        why = f"The file \u201c{name}\u201d couldn\u2019t be saved in the folder \u201c{folder}\u201d."
     return f"TART_HOME is invalid: {missing} does not exist, yet we can't create it: {why}"
 
 

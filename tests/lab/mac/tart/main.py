@@ -71,10 +71,10 @@ def _cocoa(error: OSError) -> str:
     """What Foundation says about a failed file operation."""
     name = os.path.basename(str(error.filename or "disk.img"))
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"The file “{name}” couldn’t be saved because there isn’t enough space."
+        return f"The file \u201c{name}\u201d couldn\u2019t be saved because there isn\u2019t enough space."
     if error.errno == errno.ENOENT:
-        return f"The file “{name}” doesn’t exist."
-    return f"You don’t have permission to save the file “{name}”."
+        return f"The file \u201c{name}\u201d doesn\u2019t exist."
+    return f"You don\u2019t have permission to save the file \u201c{name}\u201d."
 
 
 def _usage(message: str, command: str | None, switches: settings.Settings, help_line: str = "") -> int:

@@ -115,15 +115,15 @@ def read_config(path: str) -> dict:
         if not isinstance(config, dict):
             raise ValueError(path)
     except ValueError:
-        raise OtherError("The data couldn’t be read because it isn’t in the correct format.") from None
+        raise OtherError("The data couldn\u2019t be read because it isn\u2019t in the correct format.") from None
     except FileNotFoundError:
-        raise OtherError("The file “config.json” couldn’t be opened because there is no such file.") from None
+        raise OtherError("The file \u201cconfig.json\u201d couldn\u2019t be opened because there is no such file.") from None
     required = ["version", "cpuCountMin", "cpuCount", "memorySizeMin", "memorySize", "macAddress"]
     config.setdefault("os", "darwin")
     if config["os"] == "darwin":
         required += ["ecid", "hardwareModel"]
     if any(key not in config for key in required):
-        raise OtherError("The data couldn’t be read because it is missing.")
+        raise OtherError("The data couldn\u2019t be read because it is missing.")
     config.setdefault("arch", "arm64")
     config.setdefault("display", {"width": 1024, "height": 768})
     if config.get("diskFormat") not in ("raw", "asif"):

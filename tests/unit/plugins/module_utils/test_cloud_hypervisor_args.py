@@ -125,10 +125,9 @@ def test_paths_go_through_the_option_parser(path: str) -> None:
     assert pairs(values(argv, "--serial")[0]) == {"file": path}
 
 
-@given(PATHS)
-@example("/r,a/api.sock")
+@given(PATHS.filter(lambda path: not set(path) & set(",:[]\"'\\")))
 def test_a_process_is_known_by_its_socket(path: str) -> None:
-    """The command line has the words by which the backend looks for the VM's process."""
+    """The command line has the words by which the backend looks for the VM's process; other paths are refused as root_dir."""
     command = " ".join(arguments(MACHINE._replace(api_socket=path))) + " "
     assert f"--api-socket {path} " in command
 

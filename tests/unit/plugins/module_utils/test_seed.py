@@ -112,7 +112,7 @@ def test_no_text_is_changed_on_its_way(body: str) -> None:
 @pytest.mark.parametrize("text", ["hello", "runcmd: [ls]", " #cloud-config", "\n#!/bin/sh"])
 def test_user_data_that_cloud_init_does_not_know(text: str) -> None:
     """It would be ignored in the guest: it is an error here, which says how to begin."""
-    with pytest.raises(CocoonError, match="which cloud-init does not know") as caught:
+    with pytest.raises(CocoonError, match="user_data.* cloud-init does not know") as caught:
         merged_user_data(SEED._replace(user_data=text))
     assert "#cloud-config" in caught.value.remedy
 

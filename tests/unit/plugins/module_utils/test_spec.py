@@ -118,6 +118,14 @@ def one(**options: t.Any) -> VmSpec:
         ({"ssh_authorized_keys": ["ssh-ed25519"]}, "no public key"),
         ({"ssh_authorized_keys": ["-----BEGIN OPENSSH PRIVATE KEY-----"]}, "no public key"),
         ({"ssh_authorized_keys": ["ssh-ed25519 A a\nssh-ed25519 B b"]}, "no public key"),
+        ({"memory": "33T"}, "memory: 33T is above the maximum of 32T"),
+        ({"disk_size": "9" * 18 + "T"}, "is above the maximum of 32T"),
+        ({"disk_size": "9" * 5000}, "is not a size"),
+        ({"stop_timeout": float("nan")}, "stop_timeout: nan is negative"),
+        ({"parallel": 0}, "parallel: 0 is too few; give at least 1"),
+        ({"parallel": -8}, "parallel: -8 is too few"),
+        ({"user_data": "runcmd: [ls]"}, "user_data.* cloud-init does not know"),
+        ({"user_data": " #cloud-config"}, "user_data.* cloud-init does not know"),
         ({"user_data": "x" * (512 * 1024 + 1)}, "longer than 512 KiB"),
         ({"user_data": "é" * (256 * 1024 + 1)}, "longer than 512 KiB"),
     ],
@@ -151,10 +159,18 @@ def test_good_options() -> None:
     assert spec.stop_timeout == 0 and spec.wait_timeout == 120 and spec.restart == "never"
 
 
-@pytest.mark.parametrize("smallest", [{"memory": "64M"}, {"disk_size": "16M"}, {"cpus": 1}, {"hostname": "a" * 63}, {"user_data": "#!" + "x" * (512 * 1024 - 2)}])
+@pytest.mark.parametrize("smallest", [{"memory": "64M"}, {"disk_size": "16M"}, {"cpus": 1}, {"hostname": "a" * 63}, {"user_data": "#!" + "x" * (512 * 1024 - 2)}, {"user_data": ""}])
 def test_the_limits_themselves_are_allowed(smallest: dict[str, t.Any]) -> None:
     """The smallest size, the longest name."""
     assert one(**smallest)
+
+
+def test_secrets_are_in_no_error() -> None:
+    """Whatever is wrong with them."""
+    for secret in ("hunter2 is my password", "hunter2" * 100000):
+        with pytest.raises(CocoonError) as caught:
+            one(user_data=secret)
+        assert "hunter2" not in caught.value.sentence
 
 
 def test_nothing_said_is_nothing_wished() -> None:

@@ -137,7 +137,7 @@ def arp(mac: str, switches: settings.Settings) -> str | None:
     try:
         done = subprocess.run([str(switches["arp"]), "-an"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
     except FileNotFoundError:
-        raise OtherError(f"The file “{os.path.basename(str(switches['arp']))}” doesn’t exist.") from None
+        raise OtherError(f"The file \u201c{os.path.basename(str(switches['arp']))}\u201d doesn\u2019t exist.") from None
     output = done.stdout.decode(errors="replace")
     if not output.strip():
         return None

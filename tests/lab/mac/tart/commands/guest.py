@@ -16,7 +16,7 @@ from .. import interrupt, parser, settings, vmdir
 from ..errors import OtherError, RuntimeFailure, Trap
 from .address import ask_agent
 
-_UNREACHABLE = ("Failed to connect to the VM using its control socket: The operation couldn’t be completed. "
+_UNREACHABLE = ("Failed to connect to the VM using its control socket: The operation couldn\u2019t be completed. "
                 "(GRPC.GRPCConnectionPoolError error 1.), is the Tart Guest Agent running?")
 _MISSING = 251
 _WRAPPER = 'command -v {program} >/dev/null 2>&1 || exit {missing}; exec {command}'
