@@ -65,7 +65,7 @@ def test_command_line_has_no_interpreter(place: Place) -> None:
 
 @pytest.mark.parametrize(("wishes", "inner"), [
     ({"kvm": "/nowhere/kvm"}, ["Failed to create the hypervisor", "no supported hypervisor"]),
-    ({"kvm": "/proc/version"}, ["Failed to create Vm"]),
+    ({"kvm": "/proc"}, ["Failed to create Vm", "Is a directory (os error 21)"]),
 ])
 def test_without_kvm_there_is_no_socket(place: Place, wishes: dict, inner: list[str]) -> None:
     """No device, or no right to write it."""
@@ -170,12 +170,20 @@ def _wait_for(path: pathlib.Path, text: str) -> None:
 
 
 def test_guest_obeys_the_power_button(place: Place, guest: list[str]) -> None:
-    """ACPI reaches it, and its end is ours; its network goes through the tap."""
+    """ACPI reaches it, and its end is ours."""
     log = place.folder / "serial.log"
     vm = place.start(*guest, "--console", "off", "--serial", f"file={log}")
     _wait_for(log, "login:")
-    assert vm.put("vm.power-button").status == 204
-    assert vm.wait(60) == 0 and not vm.socket.exists()
+
+    def pressed_and_gone() -> bool:
+        """A guest that is still starting ignores the button, so press it again."""
+        try:
+            assert vm.put("vm.power-button").status == 204
+            return vm.wait(3) == 0
+        except (OSError, subprocess.TimeoutExpired):
+            return vm.process.poll() == 0
+    until(pressed_and_gone, 60, "the power-off")
+    assert not vm.socket.exists()
 
 
 def test_guest_ejects_what_is_removed(place: Place, guest: list[str]) -> None:
@@ -193,7 +201,7 @@ def test_guest_ejects_what_is_removed(place: Place, guest: list[str]) -> None:
 
 
 def test_guest_by_firmware_reboots_in_place(place: Place, guest: list[str]) -> None:
-    """A firmware boots the first disk; the virtio console shows it; a reboot keeps the process."""
+    """A firmware boots the first disk; a reboot keeps the process."""
     firmware = place.payload("halt")
     args = ["--firmware", firmware, *guest[4:6], *guest[8:]]
     vm = place.start(*args, "--console", "off", "--serial", "socket=s.sock")

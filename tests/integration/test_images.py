@@ -32,6 +32,7 @@ def test_an_image_comes_stays_and_goes(site: Site) -> None:
 
 
 def test_a_tag_that_moves_is_seen_by_latest_only(site: Site) -> None:
+    ok(site.run("cocoon_image", name=site.image, insecure=True, state="latest"))
     moving = site.image[:-1] + "moving"
     _tag(site, site.image, moving)
     first = ok(site.run("cocoon_image", name=moving, insecure=True))["image"]["digest"]

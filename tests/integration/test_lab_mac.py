@@ -129,6 +129,8 @@ def test_ansible_copies_and_becomes(ansible: Ansible, mac: Host) -> None:
     ("stat -f %Su:%Mp%Lp /tmp", "root:1777"),
     ("stat -Lf '%Su %z' /etc/hostname", "root \\d+"),
     ("stat -c %a /tmp", "1777"),
+    ("stat -f %Su /dev/console", "admin"),
+    ("ulimit -n", "256"),
     ("launchctl print gui/501 | grep session", "\tsession = Aqua"),
     ("dscl . -read /Users/admin UniqueID", "UniqueID: 501"),
     ("fdesetup status", "FileVault is Off."),
@@ -320,6 +322,36 @@ def test_exec_runs_in_the_guest(mac: Host, guest: str) -> None:
         assert _tart(mac, "ip", guest, "--resolver", "agent") == _tart(mac, "ip", guest)
     finally:
         mac.run("echo '{}' | sudo tee /etc/lab/tart.json")
+
+
+def test_another_user_sees_nothing_running(mac: Host, guest: str) -> None:
+    """Without the right to write, the lock cannot be asked for, and opening fails."""
+    mac.run("chmod 755 .tart .tart/vms", check=True)
+    _start(mac, guest)
+    _tart(mac, "ip", guest, "--wait", "60")
+    other = f"sudo -u nobody env TART_HOME=/Users/admin/.tart {TART}"
+    assert '"State" : "stopped"' in mac.run(f"{other} list --source local --format json").stdout
+    done = mac.run(f"{other} get {guest}")
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (1, "utimes(2) failed: Operation not permitted")
+
+
+def test_after_a_reboot(mac: Host, guest: str) -> None:
+    """The guest had a power cut; leases and VMs are there, networks and tools work again."""
+    _start(mac, guest)
+    address = _tart(mac, "ip", guest, "--wait", "60")
+    session = mac.run("sysctl -n kern.bootsessionuuid").stdout
+    mac.reboot()
+    assert mac.run("sysctl -n kern.bootsessionuuid").stdout != session
+    assert json.loads(_tart(mac, "get", guest, "--format", "json"))["State"] == "stopped"
+    assert _tart(mac, "ip", guest) == address, "a lease of the boot before is still believed"
+    mac.run(f"rm -f .tart/vms/{guest}/control.sock", check=True)
+    _start(mac, guest)
+    assert _tart(mac, "ip", guest, "--wait", "60").startswith("192.168.64.")
+    login = "sshpass -p admin ssh -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o ConnectTimeout=20 admin@"
+    deadline = time.monotonic() + 60
+    while mac.run(f"{login}{_tart(mac, 'ip', guest)} uname").stdout != "Linux\n":
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
 
 
 def test_listing_is_quick_on_the_mac(mac: Host, image: str) -> None:  # pylint: disable=unused-argument

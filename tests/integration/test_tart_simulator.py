@@ -21,6 +21,7 @@ import pytest
 from tests.integration import tart_options
 from tests.integration.tart_simulator import DARWIN, Simulator, usage
 from tests.lab import paths
+from tests.lab.mac import vmnet
 from tests.lab.mac.tart import matrix, parser
 from tests.lab.mac.tart.errors import ParseError
 
@@ -719,6 +720,20 @@ def test_arp(tart: Simulator) -> None:
         "no IP address found, is your VM running? (not all Linux distributions are compatible with the ARP resolver)\n")
     assert tart("ip", "a", "--resolver", "agent").stderr == (
         "no IP address found, is your VM running? (also make sure that Guest agent for Tart is running inside of a VM)\n")
+
+
+def test_leases_are_written_as_apple_does(tart: Simulator) -> None:
+    """From dnsmasq's file; a client id that is no address hides the guest."""
+    tart.create("a", "b")
+    tart.edit("a", macAddress="02:00:0a:0b:00:01")
+    tart.edit("b", macAddress="02:00:0a:0b:00:02")
+    moment = int(time.time()) + 100
+    text = vmnet.apple_leases(f"{moment} 02:00:0a:0b:00:01 192.168.64.2 guest 01:02:00:0a:0b:00:01\n"
+                              f"{moment} 02:00:0a:0b:00:02 192.168.64.3 * ff:00:11:22:33:00:01\n")
+    (tart.folder / "leases").write_text(text, encoding="utf-8")
+    assert text.startswith(tart.lease("a", "192.168.64.2", moment)) and "name" not in text.split("}")[1]
+    assert tart.ok("ip", "a") == "192.168.64.2\n"
+    assert tart("ip", "b").returncode == 1
 
 
 # Speed

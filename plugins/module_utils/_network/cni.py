@@ -80,7 +80,7 @@ class Cni(NetworkProvider):
             "name": name,
             "backend": self.backend,
             "mode": "shared",
-            "managed": self.store.read(name) is not None,
+            "managed": found["path"] == _path(name) and self.store.read(name) is not None,
             "interface": plugin.get("bridge"),
             "subnet": first.get("subnet") or (plugin.get("ipam") or {}).get("subnet"),
             "gateway": first.get("gateway"),
@@ -100,9 +100,9 @@ class Cni(NetworkProvider):
         check_options(network.interface, network.mtu, network.dns or [])
         there = existing or {}
         subnet = network.subnet or there.get("subnet") or choose_subnet([other["subnet"] for other in self.list() if other["subnet"]])
-        check_subnet(subnet, network.gateway, [(other["name"], other["subnet"]) for other in self.list() if other["name"] != network.name and other["subnet"]])
+        subnet = check_subnet(subnet, network.gateway, [(other["name"], other["subnet"]) for other in self.list() if other["name"] != network.name and other["subnet"]])
         same = subnet == there.get("subnet")
-        return {
+        wished = {
             "name": network.name,
             "backend": self.backend,
             "mode": "shared",
@@ -112,13 +112,29 @@ class Cni(NetworkProvider):
             "gateway": network.gateway or (there.get("gateway") if same else None) or first_address(subnet),
             "mtu": network.mtu if network.mtu is not None else there.get("mtu"),
             "dns": network.dns if network.dns is not None else there.get("dns") or [],
-            "path": os.path.join(CONFIG_DIRECTORY, f"50-cocoon-{network.name}.conflist"),
+            "path": _path(network.name),
         }
+        self._check_host(wished, there)
+        return wished
+
+    def _check_host(self, wished: dict[str, t.Any], there: dict[str, t.Any]) -> None:
+        """Refuse a network that would take an interface or a subnet of the host, or that the host has no plugins for."""
+        from .subnets import connected
+
+        if wished == there:
+            return
+        for plugin in ("bridge", "host-local"):
+            self._plugin(plugin)
+        bridge, subnet = wished["interface"], wished["subnet"]
+        if bridge != there.get("interface") and os.path.exists(f"/sys/class/net/{bridge}"):
+            raise CocoonError(f"interface: {bridge} is on this host already, for something else.", "choose another name, or leave interface out")
+        if subnet != there.get("subnet"):
+            for interface, other in connected(subnet):
+                if interface not in (bridge, there.get("interface")):
+                    raise CocoonError(f"subnet: {subnet} overlaps {other}, which this host reaches by {interface}.", "choose another one")
 
     def apply(self, network: dict[str, t.Any], existing: dict[str, t.Any] | None) -> None:
         """Write the conflist; the bridge itself is made by its plugin with the first VM."""
-        for plugin in ("bridge", "host-local"):
-            self._plugin(plugin)
         if existing is not None and any(existing[key] != network[key] for key in ("subnet", "gateway", "interface")):
             self._forget_bridge(existing)
         make_directory(CONFIG_DIRECTORY)
@@ -127,11 +143,9 @@ class Cni(NetworkProvider):
         write_atomically(network["path"], text.encode("utf-8"), 0o644)
 
     def delete(self, network: dict[str, t.Any]) -> None:
-        """Remove conflist, bridge and record."""
-        if not network["managed"]:
-            raise CocoonError(f"The network {network['name']} ({network['path']}) was not made by this collection.", "remove its file yourself")
-        remove(network["path"])
+        """Remove bridge, conflist and record, in this order: without the first two the record is nobody's."""
         self._forget_bridge(network)
+        remove(network["path"])
         self.store.delete(network["name"])
 
     def _forget_bridge(self, network: dict[str, t.Any]) -> None:
@@ -316,6 +330,10 @@ class Cni(NetworkProvider):
 def namespace(vm: str) -> str:
     """Return the name of a VM's network namespace, which is also its CNI container id."""
     return f"cocoon-{vm}"
+
+
+def _path(network: str) -> str:
+    return os.path.join(CONFIG_DIRECTORY, f"50-cocoon-{network}.conflist")
 
 
 def bridge_name(network: str) -> str:

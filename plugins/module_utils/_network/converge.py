@@ -50,6 +50,8 @@ def _converge(provider: t.Any, params: dict[str, t.Any], act: bool) -> dict[str,
 def _absent(provider: t.Any, name: str, before: dict[str, t.Any] | None, act: bool) -> dict[str, t.Any]:
     if before is None or (not before["managed"] and before["path"] is None):
         return {"changed": False, "network": before}
+    if not before["managed"]:
+        raise CocoonError(f"The network {name} ({before['path']}) was not made by this collection.", "remove its file yourself")
     _refuse_if_used(provider, name, "removed")
     if act:
         provider.delete(before)

@@ -48,14 +48,22 @@ def check_options(interface: str | None, mtu: int | None, dns: list[str]) -> Non
 
 def host_routes(path: str = "/proc/net/route") -> list[ipaddress.IPv4Network]:
     """Return the networks that the host has routes to, but for the default route."""
+    return [network for _interface, _direct, network in _routes(path)]
+
+
+def connected(subnet: str, path: str = "/proc/net/route") -> list[tuple[str, ipaddress.IPv4Network]]:
+    """Return the host's own networks that overlap a subnet, each with its interface: routes without a gateway."""
+    wanted = ipaddress.IPv4Network(subnet)
+    return [(interface, network) for interface, direct, network in _routes(path) if direct and network.overlaps(wanted)]
+
+
+def _routes(path: str) -> t.Iterator[tuple[str, bool, ipaddress.IPv4Network]]:
     with open(path, "r", encoding="ascii") as file:
         rows = [line.split() for line in file.readlines()[1:]]
-    found = []
     for row in rows:
         address, mask = (int.from_bytes(bytes.fromhex(row[column]), "little") for column in (1, 7))
         if mask:
-            found.append(ipaddress.IPv4Network((address, bin(mask).count("1")), strict=False))
-    return found
+            yield row[0], not int(row[3], 16) & 2, ipaddress.IPv4Network((address, bin(mask).count("1")), strict=False)
 
 
 def first_address(subnet: str) -> str:
@@ -63,8 +71,8 @@ def first_address(subnet: str) -> str:
     return str(next(ipaddress.IPv4Network(subnet).hosts()))
 
 
-def check_subnet(subnet: str, gateway: str | None, others: list[tuple[str, str]]) -> None:
-    """Raise CocoonError for a subnet that is none, is too small, overlaps another network, or does not hold its gateway."""
+def check_subnet(subnet: str, gateway: str | None, others: list[tuple[str, str]]) -> str:
+    """Return a subnet with its prefix; raise CocoonError for one that is none, is too small, overlaps another network, or has not its gateway."""
     try:
         network = ipaddress.IPv4Network(subnet)
     except ValueError as error:
@@ -77,6 +85,7 @@ def check_subnet(subnet: str, gateway: str | None, others: list[tuple[str, str]]
             raise CocoonError(f"subnet: {subnet} overlaps {other} of network {name}.", "choose another one")
     if gateway is not None:
         check_address(gateway, {"name": "", "subnet": subnet, "gateway": None}, "gateway")
+    return str(network)
 
 
 def check_address(address: str, network: dict[str, t.Any], option: str = "ip_address") -> None:

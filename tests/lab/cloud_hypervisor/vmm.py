@@ -128,7 +128,7 @@ class Vmm:
 
     def guest_ended(self, reason: str, started: bool, status: int) -> None:
         """QEMU is gone without being told to."""
-        if not started and status != 0:
+        if not started and status > 0:
             raise Fatal("Error booting VM", "The VM could not boot", "Error from device manager",
                         f"QEMU of the simulator ended with status {status} at its start")
         if reason == "guest-reset":

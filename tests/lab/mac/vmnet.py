@@ -3,12 +3,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """vmnet of the lab's Mac: a NAT network with DHCP and Apple's lease file, and a bridge on the Mac's own interface.
 
-Runs as root at boot and stays: it is the parent of both DHCP servers, whose leases it writes to /var/db/dhcpd_leases. macOS makes
-bridge100 when the first guest starts; here it is always there, which only differs in `arp`.
+The leases of the first go to /var/db/dhcpd_leases. macOS makes bridge100 when the first guest starts; here it is always there. Guests on
+it are not isolated from each other, as they are on a Mac.
 """
 from __future__ import annotations
 
-import compileall
 import os
 import subprocess
 import sys
@@ -34,12 +33,11 @@ def _bridge(name: str) -> None:
 
 
 def _shared_network() -> None:
-    """192.168.64.1/24, address translation towards the LAN, guests cut off from each other."""
+    """192.168.64.1/24 with address translation towards the LAN."""
     _bridge(SHARED)
     _ip("addr", "add", f"{NETWORK}.1/24", "dev", SHARED)
-    rules = [["iptables", "-t", "nat", "-A", "POSTROUTING", "-s", f"{NETWORK}.0/24", "!", "-d", f"{NETWORK}.0/24", "-j", "MASQUERADE"]]
-    for rule in rules:
-        subprocess.run(rule, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    rule = ["iptables", "-t", "nat", "-A", "POSTROUTING", "-s", f"{NETWORK}.0/24", "!", "-d", f"{NETWORK}.0/24", "-j", "MASQUERADE"]
+    subprocess.run(rule, check=False)
 
 
 def _bridged_network() -> str:
@@ -101,11 +99,9 @@ def _write_leases(known: str) -> str:
     return text
 
 
-def main() -> None:
-    """Networks first; then byte code, so that the first tart is as quick as the second."""
+def start() -> list[subprocess.Popen]:
+    """Both networks and their DHCP servers."""
     os.makedirs(_STATE, exist_ok=True)
-    os.makedirs("/run/lab/tart", exist_ok=True)
-    os.chmod("/run/lab/tart", 0o1777)
     _shared_network()
     cidr = _bridged_network()
     servers = [_dnsmasq(SHARED, f"{NETWORK}.2", f"{NETWORK}.254", [f"--dhcp-option=option:router,{NETWORK}.1"])]
@@ -115,8 +111,11 @@ def main() -> None:
         first = 128 + int(number) % 16 * 8
         last = min(254, first + 7)
         servers.append(_dnsmasq(BRIDGED, f"{prefix}.{first}", f"{prefix}.{last}", [f"--dhcp-option=option:router,{prefix}.1"]))
-    sys.pycache_prefix = "/var/cache/lab-bytecode"
-    compileall.compile_dir("/opt/lab/mac", quiet=2)
+    return servers
+
+
+def serve(servers: list[subprocess.Popen]) -> None:
+    """Keep Apple's lease file up to date as long as both servers live."""
     known = ""
     while all(server.poll() is None for server in servers):
         known = _write_leases(known)

@@ -304,7 +304,7 @@ def test_a_network_that_is_used(provider: Cni) -> None:
     """It is neither changed nor removed under its VMs; to say the same again is no change."""
     net(provider, subnet="10.90.0.0/24")
     vms = Store(provider.store.root, "vms")
-    vms.write("web", {"name": "web", "attributes": {"networks": [{"name": "lan"}]}})
+    vms.write("web", {"name": "web", "phase": "ready", "attributes": {"networks": [{"name": "lan"}]}})
     for check_mode in (True, False):
         for wish in ({"state": "absent"}, {"subnet": "10.91.0.0/24"}):
             with pytest.raises(CocoonError, match="The network lan cannot be (removed|changed): these VMs are in it: web"):

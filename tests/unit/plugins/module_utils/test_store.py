@@ -166,7 +166,7 @@ JSON = st.recursive(
 @given(st.dictionaries(st.text(max_size=8), JSON, max_size=4))
 def test_a_record_is_read_as_it_was_written(tmp_path_factory: pytest.TempPathFactory, record: dict[str, t.Any]) -> None:
     """Any JSON."""
-    store = Store(str(tmp_path_factory.getbasetemp() / "records"), "vms")
+    store = Store(str(tmp_path_factory.getbasetemp() / "records"), "things")
     record["name"] = "web"
     store.write("web", record)
     assert store.read("web") == record
@@ -189,6 +189,26 @@ def test_a_damaged_record_is_an_error(tmp_path_factory: pytest.TempPathFactory, 
         store.read("web")
     assert str(path) in caught.value.msg and "nothing of it runs" in caught.value.remedy
     assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("kind", "record"),
+    [
+        ("vms", {}),
+        ("vms", {"phase": "ready"}),
+        ("vms", {"phase": 1, "attributes": {}}),
+        ("vms", {"phase": "ready", "attributes": []}),
+        ("vms", {"phase": "ready", "attributes": {}, "nics": {}}),
+        ("vms", {"phase": "ready", "attributes": {}, "image": "debian"}),
+        ("images", {"reference": "r/i:1", "digest": "sha256:0", "layers": "x", "kernel": "k", "initramfs": "i", "size": 1}),
+    ],
+)
+def test_a_record_of_another_shape_is_an_error(tmp_path: pathlib.Path, kind: str, record: dict[str, t.Any]) -> None:
+    """JSON that names the right thing but is no record of it must not be taken for one."""
+    store = Store(str(tmp_path), kind)
+    store.write("web", {"name": "web", **record})
+    with pytest.raises(CocoonError, match="damaged: .* is missing or makes no sense"):
+        store.read("web")
 
 
 def test_a_record_that_is_too_deep(tmp_path: pathlib.Path) -> None:
@@ -225,7 +245,7 @@ def test_records_that_are_not_there(tmp_path: pathlib.Path) -> None:
 
 def test_the_record_goes_last(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A removal that fails half-way can be tried again: the record still says whose the rest is."""
-    store = Store(str(tmp_path), "vms")
+    store = Store(str(tmp_path), "things")
     store.write("web", {"name": "web"})
     for file in ("a", "vm.log", "zzz"):
         pathlib.Path(store.path("web", file)).write_text("", encoding="ascii")

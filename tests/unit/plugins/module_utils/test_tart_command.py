@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import json
+import os
 import pathlib
+import pwd
 import typing as t
 
 import pytest
@@ -49,10 +51,10 @@ def test_how_tart_is_called(commands: Commands, program: Program, monkeypatch: p
 
 
 def test_where_tart_keeps_its_files(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where TART_HOME says, else in the user's home."""
+    """Where TART_HOME says, else in the home of the user's account, whatever HOME says (tart contract 4.1)."""
     monkeypatch.setenv("HOME", "/Users/admin")
     monkeypatch.delenv("TART_HOME", raising=False)
-    assert TartCommand(commands).home == "/Users/admin/.tart"
+    assert TartCommand(commands).home == f"{pwd.getpwuid(os.geteuid()).pw_dir}/.tart"
     monkeypatch.setenv("TART_HOME", "/Volumes/vms")
     assert TartCommand(commands).home == "/Volumes/vms"
 
