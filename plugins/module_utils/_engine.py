@@ -7,11 +7,11 @@
 
 from __future__ import annotations
 
-import threading
 import time
 import typing as t
 
 from ._errors import CocoonError, join
+from ._hypervisor.base import Target, side_by_side
 from ._plan import Observed, Plan, Step, plan
 from ._spec import VmSpec
 from ._store import storage_error
@@ -54,8 +54,6 @@ class Engine:
 
     def _plans(self, specs: list[VmSpec], observed: dict[str, Observed]) -> dict[str, Plan]:
         """Plan for all and let the backend check all, before anything is touched."""
-        from ._hypervisor.base import Target
-
         plans: dict[str, Plan] = {}
         errors: dict[str, CocoonError] = {}
         for spec in specs:
@@ -97,8 +95,6 @@ class Engine:
 
     def _apply(self, spec: VmSpec, observed: Observed, steps: Plan, done: list[Step]) -> None:
         """Apply the steps of one VM; when one fails, take back what the earlier ones say can be taken back."""
-        from ._hypervisor.base import Target
-
         target = Target(spec, observed, dict(observed.record))
         try:
             for step in steps.steps:
@@ -190,35 +186,6 @@ def describe(hypervisor: t.Any, observed: Observed, address: str | None) -> dict
         "console": hypervisor.console(observed) if there else {"pty": None, "log": None},
         "log_path": hypervisor.log_path(observed.name) if observed.managed else None,
     }
-
-
-def side_by_side(work: t.Callable[[t.Any], None], items: list[t.Any], parallel: int) -> None:
-    """Call *work* for each item, *parallel* at once; the first unexpected error is raised when all have ended."""
-    if len(items) == 1 or parallel == 1:
-        for item in items:
-            work(item)
-        return
-    queue = list(reversed(items))
-    surprises: list[BaseException] = []
-
-    def worker() -> None:
-        while True:
-            try:
-                item = queue.pop()
-            except IndexError:
-                return
-            try:
-                work(item)
-            except BaseException as error:  # pylint: disable=broad-except  # carried to the main thread below
-                surprises.append(error)
-
-    threads = [threading.Thread(target=worker, daemon=True) for number in range(min(parallel, len(items)))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if surprises:
-        raise surprises[0]
 
 
 def batch_result(results: list[dict[str, t.Any]], single: str | None) -> dict[str, t.Any]:

@@ -188,7 +188,14 @@ class Store:
         """Write the record of *name* atomically, making its directory where needed."""
         make_directory(self.directory(name))
         data = json.dumps(record, indent=1, sort_keys=True, separators=(",", ": ")) + "\n"
-        write_atomically(self.path(name, "record.json"), data.encode("utf-8"))
+        try:
+            write_atomically(self.path(name, "record.json"), data.encode("utf-8"))
+        except CocoonError:
+            try:
+                os.rmdir(self.directory(name))  # only one that has nothing in it can be removed
+            except OSError:
+                pass
+            raise
 
     def delete(self, name: str) -> None:
         """Remove the directory of *name*; its record goes last, so that a failure can be tried again."""

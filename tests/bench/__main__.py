@@ -61,6 +61,8 @@ def _measure(lab: Lab, ansible: Clock, options: argparse.Namespace, say: Say) ->
     lab.up("registry")
     images.push(ansible.scratch / "images")
     for kind in options.host:
+        if kind == "mac" and not {"noop", "processes"} & set(options.only):
+            continue
         bench = Bench(lab.up(f"{kind}-bench"), ansible)
         bench.prepare()
         if kind == "linux" and "start" in options.only:

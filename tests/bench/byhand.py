@@ -30,7 +30,10 @@ def prepare(bench: Bench, vms: list[str]) -> None:
 def _command_line(bench: Bench, name: str) -> list[str]:
     """As the running process shows it; the program's own name is padded by the lab's double."""
     shown = bench.host.run(f"head -n 1 /var/lib/cocoon/vms/{name}/pid | xargs -I PID cat /proc/PID/cmdline", check=True).stdout
-    return ["/usr/local/bin/cloud-hypervisor", *shown.rstrip("\0").split("\0")[1:]]
+    words = shown.rstrip("\0").split("\0")
+    if "--api-socket" not in words:
+        raise RuntimeError(f"{name} does not run on {bench.host.name}: {shown!r}")
+    return ["/usr/local/bin/cloud-hypervisor", *words[1:]]
 
 
 def _template(argv: str, name: str) -> str:

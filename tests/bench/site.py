@@ -35,9 +35,12 @@ class Bench:
         return self.host.kind
 
     def prepare(self) -> None:
-        """Bring the image and a network to the host."""
+        """Bring the image and a network to the host, and remove VMs of an earlier run."""
         self.now("cocoon_image", {"name": images.references()[self.kind], "insecure": True})
         self.now("cocoon_net", {"name": "bench"})
+        left = [vm["name"] for vm in self.now("cocoon_vm_info", {})["vms"]]
+        if left:
+            self.vms(left, "absent", force=True)
 
     def now(self, module: str, options: dict[str, Any]) -> dict[str, Any]:
         """Run a module once and return its result; a failure ends the benchmark."""

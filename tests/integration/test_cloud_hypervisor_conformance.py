@@ -332,7 +332,7 @@ def test_snapshot_and_restore(place: Place) -> None:
     folder.mkdir()
     assert _snapshot(vm, folder).status == 204
     assert sorted(path.name for path in folder.iterdir()) == ["config.json", "memory-ranges", "state.json"]
-    assert json.loads((folder / "config.json").read_text())["disks"][0]["id"] == "root"
+    assert json.loads((folder / "config.json").read_text(encoding="utf-8"))["disks"][0]["id"] == "root"
     again = _snapshot(vm, folder)
     assert again.status == 500 and again.json[2] == "Cannot send VM snapshot" and "(os error 17)" in again.error
     assert vm.put("vm.resume").status == 204
@@ -483,7 +483,7 @@ def test_pty_console(place: Place) -> None:
     assert b"cloud-hypervisor" in command and str(vm.socket).encode() in command
     twins = [pid for pid in children(vm.process.pid) if pathlib.Path(f"/proc/{pid}/cmdline").read_bytes() == command]
     assert len(twins) == 1
-    assert pathlib.Path(f"/proc/{vm.process.pid}/comm").read_text().strip() == "cloud-hyperviso"
+    assert pathlib.Path(f"/proc/{vm.process.pid}/comm").read_text(encoding="utf-8").strip() == "cloud-hyperviso"
     vm.process.kill()
     assert gone(twins)
 
@@ -511,9 +511,9 @@ def test_serial_pty_carries_both_ways(place: Place) -> None:
 def test_serial_file_is_written_and_truncated(place: Place) -> None:
     """A file from an earlier run is not appended to."""
     log = place.folder / "serial.log"
-    log.write_text("old" * 100)
+    log.write_text("old" * 100, encoding="utf-8")
     vm = place.start("--kernel", place.payload("halt", "new"), "--memory", "size=128M", "--console", "off", "--serial", f"file={log}")
-    until(lambda: log.read_text() == "new", 10, "the greeting")
+    until(lambda: log.read_text(encoding="utf-8") == "new", 10, "the greeting")
     vm.process.terminate()
     assert vm.wait() == 0
 
@@ -552,7 +552,7 @@ def test_guest_reboot_keeps_process_and_socket(place: Place) -> None:
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(str(place.folder / "s.sock"))
         client.sendall(b"r")
-        until(lambda: '"rebooted"' in (place.folder / "events.json").read_text(), 20, "the reboot")
+        until(lambda: '"rebooted"' in (place.folder / "events.json").read_text(encoding="utf-8"), 20, "the reboot")
     assert vm.info()["state"] == "Running" and vm.call("GET", "vmm.ping").json["pid"] == vm.process.pid
 
 
@@ -564,7 +564,7 @@ def test_event_monitor(place: Place) -> None:
     vm.put("vm.resume")
     vm.put("vmm.shutdown")
     vm.wait()
-    documents = [json.loads(text) for text in (place.folder / "events.json").read_text().split("\n\n") if text.strip()]
+    documents = [json.loads(text) for text in (place.folder / "events.json").read_text(encoding="utf-8").split("\n\n") if text.strip()]
     assert [(event["source"], event["event"]) for event in documents] == [
         ("vmm", "starting"), ("vm", "booting"), ("vm", "booted"), ("vm", "pausing"), ("vm", "paused"), ("vm", "resuming"),
         ("vm", "resumed"), ("vm", "shutdown"), ("vm", "deleted"), ("vmm", "shutdown")]

@@ -52,7 +52,7 @@ def test_install_writes_a_launcher(tmp_path: pathlib.Path) -> None:
     install.install(tmp_path)
     launcher = tmp_path / "usr/local/bin/cloud-hypervisor"
     assert os.access(launcher, os.X_OK)
-    assert launcher.read_text().startswith("#!/usr/bin/python3 -IS\n") and "'/opt/lab'" in launcher.read_text()
+    assert launcher.read_text(encoding="utf-8").startswith("#!/usr/bin/python3 -IS\n") and "'/opt/lab'" in launcher.read_text(encoding="utf-8")
 
 
 def test_command_line_has_no_interpreter(place: Place) -> None:
@@ -125,11 +125,11 @@ def test_end_of_qemu_ends_the_program(place: Place) -> None:
 def test_idle_costs_little(place: Place) -> None:
     """Below 20 MB, and no processor time while nothing happens."""
     vm = place.boot()
-    status = pathlib.Path(f"/proc/{vm.process.pid}/status").read_text()
+    status = pathlib.Path(f"/proc/{vm.process.pid}/status").read_text(encoding="utf-8")
     assert int(status.partition("VmRSS:")[2].split()[0]) < 20000
 
     def spent() -> int:
-        fields = pathlib.Path(f"/proc/{vm.process.pid}/stat").read_text().rpartition(")")[2].split()
+        fields = pathlib.Path(f"/proc/{vm.process.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
         return int(fields[11]) + int(fields[12])
     before = spent()
     time.sleep(1.5)
@@ -196,7 +196,7 @@ def test_guest_ejects_what_is_removed(place: Place, guest: list[str]) -> None:
     time.sleep(1)
     assert vm.put("vm.remove-device", {"id": "volume/data"}).status == 204
     until(lambda: "volume/data" not in vm.info()["device_tree"], 20, "the ejection")
-    assert '"device-removed"' in (place.folder / "events.json").read_text()
+    assert '"device-removed"' in (place.folder / "events.json").read_text(encoding="utf-8")
     assert vm.put("vm.add-disk", disk).status == 200
 
 

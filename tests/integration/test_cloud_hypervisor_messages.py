@@ -190,4 +190,4 @@ def test_taps(place: Place, taps: tuple[str, str]) -> None:
     assert found[:-1] == net + ["Open tap device failed", "Unable to configure tap interface"] and found[-1].endswith("(os error 16)")
     config = vm.info()["config"]["net"]
     assert config[0]["mac"] == "02:00:00:00:00:01" and config[1]["id"] == "_net0" and len(config[1]["mac"]) == 17
-    assert config[0]["host_mac"] == pathlib.Path(f"/sys/class/net/{one}/address").read_text().strip()
+    assert config[0]["host_mac"] == pathlib.Path(f"/sys/class/net/{one}/address").read_text(encoding="utf-8").strip()

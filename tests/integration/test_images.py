@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.integration.site import Site, ok
 
 
@@ -69,6 +71,7 @@ def _tag(site: Site, source: str, target: str) -> None:
         assert answer.status == 201
 
 
+@pytest.mark.guest
 def test_images_share_layers_and_vms_keep_theirs(linux_site: Site) -> None:
     site = linux_site
     second = site.image[:-1] + "2"
@@ -92,6 +95,7 @@ def test_images_share_layers_and_vms_keep_theirs(linux_site: Site) -> None:
     assert site.leftovers() == []
 
 
+@pytest.mark.guest
 def test_a_guest_sees_the_layers_as_the_image_means_them(linux_site: Site) -> None:
     """Whiteouts, opaque directories, owners, modes and links: cocoon's defect Q4 is not ours."""
     site = linux_site

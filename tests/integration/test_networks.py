@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from tests.integration.site import Site, ok
 
 
@@ -95,6 +97,7 @@ def test_foreign_conflists_can_be_used_and_are_not_changed(linux_site: Site) -> 
     assert site.leftovers() == []
 
 
+@pytest.mark.guest
 def test_two_cards_with_chosen_addresses(linux_site: Site) -> None:
     site = linux_site
     ok(site.run("cocoon_net", name="second", subnet="10.97.0.0/24", dns=["10.97.0.1"]))

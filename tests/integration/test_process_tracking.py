@@ -26,6 +26,7 @@ def test_vms_outlive_the_connection_and_leave_no_helper_behind(site: Site) -> No
     assert site.info()["web1"]["pid"] == vm["pid"]
 
 
+@pytest.mark.guest
 def test_a_killed_vm_is_seen_as_stopped_and_started_again(site: Site) -> None:
     before = site.started("web1")["vms"][0]
     site.shell(f"kill -9 {before['pid']}")
@@ -62,6 +63,7 @@ def test_a_recycled_pid_is_not_taken_for_the_vm(site: Site) -> None:
 
 
 @pytest.mark.parametrize("state", ["running", "stopped"])
+@pytest.mark.guest
 def test_after_a_reboot_of_the_host(site: Site, state: str) -> None:
     before = site.started("web1", wait_for="ssh")["vms"][0]
     if state == "stopped":

@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.integration.site import Site
 
 
+@pytest.mark.guest
 def test_a_vm_is_made_started_reached_and_left_alone(site: Site) -> None:
     foretold = site.started("web1", hostname="web-one", check=True, diff=True, wait_for="ssh")
     assert foretold.changed and foretold["vms"][0]["state"] == "running"
@@ -31,6 +34,7 @@ def test_a_vm_is_made_started_reached_and_left_alone(site: Site) -> None:
     assert seen == {key: again["vms"][0][key] for key in seen}
 
 
+@pytest.mark.guest
 def test_a_change_that_needs_a_restart_is_refused_then_allowed(site: Site) -> None:
     before = site.started("web1", wait_for="ssh")["vms"][0]
     refused = site.started("web1", memory="256M")
@@ -47,6 +51,7 @@ def test_a_change_that_needs_a_restart_is_refused_then_allowed(site: Site) -> No
     assert not site.started("web1", **allowed).changed
 
 
+@pytest.mark.guest
 def test_another_image_means_another_vm(site: Site) -> None:
     other = site.image[:-1] + "2"
     assert site.run("cocoon_image", name=other, insecure=True).status == "ok"
@@ -59,6 +64,7 @@ def test_another_image_means_another_vm(site: Site) -> None:
     assert not site.started("web1", image=other).changed
 
 
+@pytest.mark.guest
 def test_stopping_asks_the_guest_and_is_idempotent(site: Site) -> None:
     vm = site.started("web1", wait_for="ssh")["vms"][0]
     site.guest(vm["ip_address"], "echo kept > /root/kept")
@@ -95,6 +101,7 @@ def test_present_neither_starts_nor_stops(site: Site) -> None:
     assert not site.vm("web1", state="present", memory="256M", labels={"role": "web"}).changed
 
 
+@pytest.mark.guest
 def test_disks_grow_and_never_shrink(site: Site) -> None:
     size = site.started("web1", wait_for="none")["vms"][0]["disk_size"]
     site.vm("web1", state="stopped", force=True)
@@ -115,7 +122,7 @@ def test_a_batch_runs_side_by_side_and_one_failure_hides_no_success(site: Site) 
         site.shell("rm /var/lib/cocoon/vms/a2/cow.raw")
     else:
         site.shell("sed -i s/arm64/amd64/ /Users/admin/.tart/vms/a2/config.json")
-    result = site.vm(*names, state="started", wait_for="ip")
+    result = site.vm(*names, state="started")
     assert result.status == "failed" and "1 of 3 VMs failed" in result["msg"] and "a2" in result["msg"]
     states = {vm["name"]: (vm["state"], vm["failed"]) for vm in result["vms"]}
     assert states == {"a1": ("running", False), "a2": ("stopped", True), "a3": ("running", False)}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 import typing as t
 
@@ -199,3 +200,32 @@ def within(seconds: float, first: float = 0.002, longest: float = 0.1) -> t.Iter
             return
         time.sleep(min(pause, max(left, 0.001)))
         pause = min(pause * 1.5, longest)
+
+
+def side_by_side(work: t.Callable[[t.Any], None], items: list[t.Any], parallel: int) -> None:
+    """Call *work* for each item, *parallel* at once; the first unexpected error is raised when all have ended."""
+    if len(items) == 1 or parallel == 1:
+        for item in items:
+            work(item)
+        return
+    queue = list(reversed(items))
+    surprises: list[BaseException] = []
+
+    def worker() -> None:
+        while True:
+            try:
+                item = queue.pop()
+            except IndexError:
+                return
+            try:
+                work(item)
+            except BaseException as error:  # pylint: disable=broad-except  # carried to the main thread below
+                surprises.append(error)
+
+    threads = [threading.Thread(target=worker, daemon=True) for number in range(min(parallel, len(items)))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if surprises:
+        raise surprises[0]

@@ -185,7 +185,7 @@ class CloudHypervisor(Hypervisor):
         """Make disks, network and seed; the record says so before and after, so that a cut-off create is made anew."""
         from .._guest.seed import new_identity
 
-        pending = target.record.get("pending", "")
+        pending, again = target.record.get("pending", ""), target.record.get("phase") == "creating"
         image = self._images.need(attributes["image"]).as_record()
         target.record.clear()
         self.save(target, name=target.name, phase="creating", pending=pending, attributes=attributes, identity=new_identity(), image=image, nics=[])
@@ -197,9 +197,19 @@ class CloudHypervisor(Hypervisor):
             self._make_seed(target)
             self.save(target, phase="ready")
         except (CocoonError, OSError):
-            self._network.detach(target.name, attributes["networks"])
-            self.store.delete(target.name)
+            # What a VM was that is made anew is only in its record: the next run needs that.
+            if self._taken_back(target, attributes) and not again:
+                self.store.delete(target.name)
             raise
+
+    def _taken_back(self, target: Target, attributes: dict[str, t.Any]) -> bool:
+        """Remove what a create that failed has made; tell whether all of it is gone."""
+        try:
+            self._network.detach(target.name, attributes["networks"])
+            self.forget_run(target.name, "cow.raw", "seed.img")
+        except (CocoonError, OSError):
+            return False
+        return True
 
     def _make_disk(self, target: Target, size: int) -> None:
         path = self.store.path(target.name, "cow.raw")
@@ -265,17 +275,21 @@ class CloudHypervisor(Hypervisor):
         from .cloud_hypervisor_api import Api
 
         name = target.name
-        nics = self._network.activate(name, target.record["nics"])
+        # A change of networks that failed has left a VM without cards.
+        there = target.record["nics"] or self._attach(target, target.record["attributes"]["networks"])
+        nics = self._network.activate(name, there)
         if nics != target.record["nics"]:
             self.save(target, nics=nics, attributes=_realised(target.record["attributes"], nics))
         argv = self.command_line(name, target.record)
         self._clear_socket(name)
         rotate(self.store.path(name, "console.log"))
-        process = spawn(self.processes, argv, dict(os.environ), self.log_path(name), self.pid_path(name))
+        process = None
         try:
+            process = spawn(self.processes, argv, dict(os.environ), self.log_path(name), self.pid_path(name))
             info = self._wait_running(name, process, Api(self._socket(name), timeout=2.0))
         except CocoonError:
-            self.processes.terminate(process, grace=2.0)
+            if process is not None:
+                self.processes.terminate(process, grace=2.0)
             self._clean(target)
             raise
         pty = info["config"].get("console", {}).get("file")

@@ -72,7 +72,7 @@ def _net(nic: dict[str, t.Any], number: int) -> str:
 
 
 def _ip(nic: dict[str, t.Any], number: int, hostname: str) -> str:
-    dns = "".join(f":{server}" for server in (nic.get("dns") or [])[:2])
+    dns = "".join([f":{server}" for server in nic.get("dns") or [] if ":" not in server][:2])
     return f"ip={nic['ip_address']}::{nic.get('gateway') or ''}:{netmask(nic['prefix'])}:{hostname}:eth{number}:off{dns}"
 
 

@@ -17,7 +17,7 @@ from .._process import Process, lock_holder, read_pid_file, reap, spawn
 from .._spec import VmSpec, show_size
 from .._store import remove
 from .._tart import TartCommand
-from .base import Hypervisor, Target, within
+from .base import Hypervisor, Target, side_by_side, within
 
 GB = 10**9
 _OLDEST = (2, 10, 0)
@@ -136,7 +136,6 @@ class Tart(Hypervisor):
 
     def _by_agent(self, vms: list[Observed]) -> dict[str, str]:
         """Ask the guest agents, side by side and not more often than every few seconds."""
-        from .._engine import side_by_side
         from .._spec import is_ipv4
 
         vms = [vm for vm in vms if os.path.exists(self._file(vm.name, "control.sock"))]
@@ -295,10 +294,19 @@ class Tart(Hypervisor):
                 self.tart.check(f"Cloning {attributes['image']} to {name}", "clone", attributes["image"], name, timeout=3600)
             self._set(name, attributes)
             self.save(target, phase="ready")
-        except CocoonError:
-            self._remove_vm(name)
-            self.store.delete(name)
+        except (CocoonError, OSError):
+            # What a VM was that is made anew is only in its record: the next run needs that.
+            if self._taken_back(name) and record.get("phase") != "creating":
+                self.store.delete(name)
             raise
+
+    def _taken_back(self, name: str) -> bool:
+        """Remove what a create that failed has cloned; tell whether it is gone."""
+        try:
+            self._remove_vm(name)
+        except CocoonError:
+            return False
+        return True
 
     def _set(self, name: str, wanted: dict[str, t.Any]) -> None:
         """Bring cpus, memory and disk to the wished values by one ``tart set``, or by none when nothing differs."""

@@ -47,7 +47,9 @@ class Cni(NetworkProvider):
             try:
                 with open(path, "r", encoding="utf-8") as handle:
                     conflist = json.load(handle)
-                name, _kind = conflist["name"], conflist["plugins"][0]["type"]
+                name, kinds = conflist["name"], [plugin["type"] for plugin in conflist["plugins"]]
+                if not kinds or not all(isinstance(text, str) for text in (name, *kinds)):
+                    raise ValueError("name or plugins are missing")
             except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
                 self.broken[path] = f"{type(error).__name__} {error}"
                 continue
@@ -192,8 +194,11 @@ class Cni(NetworkProvider):
             self._ip_check(["netns", "add", namespace(vm)], vm)
             nics = [self._add(vm, number, wish) for number, wish in enumerate(networks)]
             self._wire(vm, nics)
-        except CocoonError:
-            self.detach(vm, networks)
+        except CocoonError as error:
+            try:
+                self.detach(vm, networks)
+            except CocoonError as second:
+                error.msg += f" Then taking it back failed too: {second.msg}"
             raise
         return nics
 
@@ -250,7 +255,12 @@ class Cni(NetworkProvider):
         output = self.commands.run([self._plugin(plugin["type"])], timeout=60, env=env, data=json.dumps(config))
         if output.rc != 0:
             raise _plugin_failed(command, vm, plugin["type"], network["name"], output)
-        return t.cast("dict[str, t.Any]", json.loads(output.out)) if output.out.strip() else {}
+        try:
+            return t.cast("dict[str, t.Any]", json.loads(output.out)) if output.out.strip() else {}
+        except ValueError as error:
+            raise CocoonError(
+                f"CNI plugin {plugin['type']} gave {vm} an answer that is no JSON ({error}).", f"check {self._plugin(plugin['type'])} on the host"
+            ) from error
 
     def _wire(self, vm: str, nics: list[dict[str, t.Any]]) -> None:
         """Give each card its TAP and redirect all frames between the two: two processes for any number of cards."""

@@ -9,15 +9,17 @@ folder=$(dirname "$0")
 vms=/var/lib/cocoon/vms
 
 start() {
-    local name=$1 argv stat
+    local name=$1 argv stat pid
     mapfile -t argv <"$folder/$name.argv"
     printf 'link set eth0 up\nlink set tap0 up\n' | ip -n "cocoon-$name" -batch -
     rm -f "$vms/$name/api.sock"
     setsid ip netns exec "cocoon-$name" "${argv[@]}" </dev/null >>"$vms/$name/vm.log" 2>&1 &
-    read -r -a stat <"/proc/$!/stat"
-    printf '%s\n' $! "${stat[21]}" "$(</proc/sys/kernel/random/boot_id)" >"$vms/$name/pid"
+    pid=$!
+    read -r -a stat <"/proc/$pid/stat"
+    printf '%s\n' "$pid" "${stat[21]}" "$(</proc/sys/kernel/random/boot_id)" >"$vms/$name/pid"
     until [ -S "$vms/$name/api.sock" ] \
         && [[ $(curl -s --unix-socket "$vms/$name/api.sock" http://localhost/api/v1/vm.info) == *'"state":"Running"'* ]]; do
+        kill -0 "$pid"
         sleep 0.005
     done
 }

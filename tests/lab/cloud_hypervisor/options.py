@@ -193,7 +193,7 @@ def _fields(name: str, raw: dict, major: int) -> dict:
     return found
 
 
-def _common(name: str, raw: dict, found: dict, major: int) -> None:
+def _common(raw: dict, found: dict, major: int) -> None:
     for field in schema.PCI:
         if field.since <= major and raw.get(field.cli):
             found[field.name] = _typed(raw, field.cli, field.kind)
@@ -220,7 +220,7 @@ def parse_option(name: str, text: str, major: int) -> dict:
         raise failure if whole else failure.under(title)
     if name in schema.PCI_STRUCTS:
         try:
-            _common(name, raw, found, major)
+            _common(raw, found, major)
         except Failure as failure:
             raise failure.under("Error parsing common PCI device config" if major >= 52 else title) from failure
     return found

@@ -14,9 +14,9 @@ import typing as t
 import pytest
 from hypothesis import given, strategies as st
 
-from ansible_collections.cocoonstack.cocoon.plugins.module_utils._engine import Engine, Failure, batch_result, look, side_by_side
+from ansible_collections.cocoonstack.cocoon.plugins.module_utils._engine import Engine, Failure, batch_result, look
 from ansible_collections.cocoonstack.cocoon.plugins.module_utils._errors import CocoonError
-from ansible_collections.cocoonstack.cocoon.plugins.module_utils._hypervisor.base import Hypervisor, Target
+from ansible_collections.cocoonstack.cocoon.plugins.module_utils._hypervisor.base import Hypervisor, Target, side_by_side
 from ansible_collections.cocoonstack.cocoon.plugins.module_utils._plan import Observed
 from ansible_collections.cocoonstack.cocoon.plugins.module_utils._process import Process, Processes
 from ansible_collections.cocoonstack.cocoon.plugins.module_utils._spec import VmSpec
