@@ -109,7 +109,7 @@ _CATALOGUE: list[tuple[str, Cause]] = [
         Cause("no_agent", "the guest agent does not answer", "install tart-guest-agent in the image, or wait until it has booted"),
     ),
     (
-        r"connection refused|no such host|i/o timeout|no route to host",
+        r"connection refused|no such host|i/o timeout|no route to host|NSURLErrorDomain Code=-100[1346]",
         Cause("unreachable", "the registry cannot be reached from the host", "check the reference, and the host's network and DNS"),
     ),
     (

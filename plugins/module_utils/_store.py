@@ -44,8 +44,14 @@ def remove(path: str) -> None:
 
 def make_directory(path: str) -> None:
     """Make a directory and its parents, for the owner and group only (0750)."""
+    parent = os.path.dirname(path)
+    if parent and not os.path.exists(parent):
+        make_directory(parent)  # os.makedirs would leave parents open to all
     try:
-        os.makedirs(path, mode=0o750, exist_ok=True)
+        os.mkdir(path, mode=0o750)
+    except FileExistsError as error:
+        if not os.path.isdir(path):
+            raise storage_error(error, path) from error
     except OSError as error:
         raise storage_error(error, path) from error
 

@@ -26,7 +26,6 @@ class Clock(Ansible):
         kept = super().environment()
         if self.collections:
             kept["ANSIBLE_COLLECTIONS_PATH"] += f":{self.collections}"
-        del kept["ANSIBLE_CALLBACKS_ENABLED"]
         return {**kept, "ANSIBLE_SSH_ARGS": "-o ControlMaster=auto -o ControlPersist=600s"}
 
     def wall(self, host: str, task: dict[str, Any], times: int) -> float:
@@ -47,7 +46,10 @@ class Clock(Ansible):
         play = self.scratch / "bench.yml"
         play.write_text(json.dumps([{"name": "Bench", "hosts": host, "gather_facts": False, "tasks": tasks}]), encoding="utf-8")
         command = [str(PROGRAMS / "ansible-playbook"), "-i", str(self.inventory), str(play)]
-        done = subprocess.run(command, env={**self.environment(), **environment}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        surroundings = {**self.environment(), **environment}
+        if not environment:
+            del surroundings["ANSIBLE_CALLBACKS_ENABLED"]
+        done = subprocess.run(command, env=surroundings, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, text=True, timeout=600, check=False)
         if done.returncode:
             raise RuntimeError(f"a play on {host} failed:\n{done.stdout[-3000:]}")

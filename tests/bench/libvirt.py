@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 from tests.bench.site import Bench, names
 from tests.bench.table import Row, median
-from tests.lab import paths
+from tests.lab import paths, rootfs
 
 COLLECTIONS = "ansible>=12,<13"  # the community's package, in which community.libvirt is
 _DOMAIN = "<domain type='test'><name>{name}</name><memory>131072</memory><vcpu>1</vcpu><os><type>hvm</type></os></domain>"
@@ -55,9 +55,9 @@ def _install(bench: Bench, folder: pathlib.Path, say: Callable[[str], None]) -> 
         if not (folder / "collections/ansible_collections/community/libvirt").is_dir():
             say("fetching community.libvirt")
             _collection(folder)
-        if not glob.glob(str(folder / "debs/python3-libvirt_*.deb")):
+        if not glob.glob(str(folder / "debs/python3-lxml_*.deb")):
             say("fetching libvirt's library for the host")
-            _packages(bench, folder / "debs")
+            _packages(folder / "debs", say)
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for path in sorted((folder / "debs").glob("*.deb")):
@@ -76,10 +76,11 @@ def _collection(folder: pathlib.Path) -> None:
         wheel.unlink()
 
 
-def _packages(bench: Bench, folder: pathlib.Path) -> None:
+def _packages(folder: pathlib.Path, say: Callable[[str], None]) -> None:
     """Those that the host lacks; it has the controller's Debian release, but no way out of the lab."""
     subprocess.run(["apt-get", "update", "--quiet"], check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    settings = {"Dir::State::status": rootfs.ensure("linux", say=say) / "var/lib/dpkg/status", "Dir::Cache::archives": folder,
+                "Dir::Cache::pkgcache": "", "Dir::Cache::srcpkgcache": "", "Debug::NoLocking": 1}
     command = ["apt-get", "install", "--yes", "--quiet", "--no-install-recommends", "--download-only",
-               "-o", f"Dir::State::status={bench.host.path('/var/lib/dpkg/status')}", "-o", f"Dir::Cache::archives={folder}", "-o",
-               "Debug::NoLocking=1", "python3-libvirt"]
+               *(f"--option={name}={value}" for name, value in settings.items()), "python3-libvirt", "python3-lxml"]
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)

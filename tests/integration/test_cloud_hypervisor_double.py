@@ -52,7 +52,8 @@ def test_install_writes_a_launcher(tmp_path: pathlib.Path) -> None:
     install.install(tmp_path)
     launcher = tmp_path / "usr/local/bin/cloud-hypervisor"
     assert os.access(launcher, os.X_OK)
-    assert launcher.read_text(encoding="utf-8").startswith("#!/usr/bin/python3 -IS\n") and "'/opt/lab'" in launcher.read_text(encoding="utf-8")
+    text = launcher.read_text(encoding="utf-8")
+    assert text.startswith("#!/usr/bin/python3 -IS\n") and "'/opt/lab'" in text
 
 
 def test_command_line_has_no_interpreter(place: Place) -> None:
