@@ -292,7 +292,7 @@ class Tart(Hypervisor):
                 self.save(target, stale=False)
             if replaced or not exists:
                 self.tart.check(f"Cloning {attributes['image']} to {name}", "clone", attributes["image"], name, timeout=3600)
-            self._set(name, attributes)
+            self._set(name, attributes, fresh=True)
             self.save(target, phase="ready")
         except (CocoonError, OSError):
             # What a VM was that is made anew is only in its record: the next run needs that.
@@ -308,11 +308,16 @@ class Tart(Hypervisor):
             return False
         return True
 
-    def _set(self, name: str, wanted: dict[str, t.Any]) -> None:
-        """Bring cpus, memory and disk to the wished values by one ``tart set``, or by none when nothing differs."""
+    def _set(self, name: str, wanted: dict[str, t.Any], fresh: bool = False) -> None:
+        """Bring cpus, memory and disk to the wished values by one ``tart set``, or by none when nothing differs.
+
+        A *fresh* clone has its image's MAC address and, with macOS, its serial number; the first one keeps them unless told otherwise.
+        """
         config = self.tart.config(name)
         there = self._sizes(self._file(name, ""), config)
-        options: list[str] = []
+        options: list[str] = ["--random-mac"] if fresh else []
+        if fresh and config.get("os", "darwin") == "darwin":
+            options.append("--random-serial")
         if wanted.get("cpus") and wanted["cpus"] != there.get("cpus"):
             options += ["--cpu", str(wanted["cpus"])]
         if wanted.get("memory") and wanted["memory"] != there.get("memory"):

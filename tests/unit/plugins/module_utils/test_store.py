@@ -141,7 +141,7 @@ def test_remedies(number: int, remedy: str) -> None:
 def test_a_folder_that_is_a_file(tmp_path: pathlib.Path) -> None:
     """What cannot be made is told with its path."""
     (tmp_path / "file").write_text("", encoding="ascii")
-    with pytest.raises(CocoonError, match="file/x cannot be written"):
+    with pytest.raises(CocoonError, match="file.* cannot be written"):
         make_directory(str(tmp_path / "file" / "x"))
     with pytest.raises(CocoonError, match="cannot be written"):
         write_atomically(str(tmp_path / "none" / "x"), b"")

@@ -68,7 +68,11 @@ elif command == "clone":
 elif command == "set":
     path = folder(words[0]) + "/config.json"
     config = json.load(open(path))
-    for option, value in zip(words[1::2], words[2::2]):
+    flags = ("--random-mac", "--random-serial")
+    options = [word for word in words[1:] if word not in flags]
+    if "--random-mac" in words:
+        config["macAddress"] = "7e:" + os.urandom(5).hex(":")
+    for option, value in zip(options[::2], options[1::2]):
         if option == "--disk-size":
             os.truncate(folder(words[0]) + "/disk.img", int(value) * 10**9)
         else:
