@@ -14,7 +14,7 @@ from tests.lab.cloud_hypervisor import tiny_payload
 from tests.lab.guest import oci, tart, tart_push
 from tests.lab.guest.tree import Tree
 
-MEMORY = "128M"  # the least that cocoon_vm takes
+MEMORY = "128M"
 _DISK_SIZE = 1 << 20
 _HALT = b"\xfa\xf4\xeb\xfc"  # cli; hlt; jump back
 
@@ -49,6 +49,8 @@ def _push_tart(folder: pathlib.Path, reference: str) -> None:
     """A disk whose boot sector halts the processor."""
     folder.mkdir()
     tart.write_settings(folder)
+    settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps({**settings, "memorySize": 128 << 20}), encoding="utf-8")
     (folder / "disk.img").write_bytes((_HALT.ljust(510, b"\0") + b"\x55\xaa").ljust(_DISK_SIZE, b"\0"))
     _upload(reference, *tart.image(folder))
 

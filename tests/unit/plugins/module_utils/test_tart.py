@@ -71,7 +71,7 @@ elif command == "set":
     flags = ("--random-mac", "--random-serial")
     options = [word for word in words[1:] if word not in flags]
     if "--random-mac" in words:
-        config["macAddress"] = "7e:" + os.urandom(5).hex(":")
+        config["macAddress"] = "7e:00:00:00:00:02"
     for option, value in zip(options[::2], options[1::2]):
         if option == "--disk-size":
             os.truncate(folder(words[0]) + "/disk.img", int(value) * 10**9)
@@ -187,7 +187,7 @@ def test_a_life(mac: MacHost) -> None:
     """Made, started, stopped, removed; each once, and nothing of it is left."""
     made = mac.run("started", image=IMAGE, cpus=1, memory=2**29, disk_size=GB + 1)
     assert (made["state"], made["cpus"], made["memory"], made["disk_size"], made["managed"]) == ("running", 1, 2**29, 2 * GB, True)
-    assert made["pid"] and made["mac_address"] == "52:54:00:00:00:01"
+    assert made["pid"] and made["mac_address"] == "7e:00:00:00:00:02"
     assert mac.calls() == ["list", "list", "clone", "set", "run", "list"]
     assert not mac.run("started", image=IMAGE, cpus=1, disk_size=GB + 1)["changed"] and mac.calls() == ["list"]
     assert mac.run("stopped")["actions"] == ["stop"]
@@ -368,7 +368,7 @@ def test_a_stale_lease_is_no_address(mac: MacHost, tmp_path: pathlib.Path, monke
     monkeypatch.setattr(address.leases, "__defaults__", (str(path),))
 
     def lease(expires: int) -> None:
-        path.write_text(f"{{\n\tip_address=192.168.64.7\n\thw_address=1,52:54:0:0:0:1\n\tlease={expires:#x}\n}}\n", encoding="ascii")
+        path.write_text(f"{{\n\tip_address=192.168.64.7\n\thw_address=1,7e:0:0:0:0:2\n\tlease={expires:#x}\n}}\n", encoding="ascii")
 
     lease(2**31)
     started = mac.run("started", image=IMAGE)
