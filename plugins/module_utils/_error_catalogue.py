@@ -73,7 +73,7 @@ _CATALOGUE: list[tuple[str, Cause]] = [
         Cause("stale_socket", "a control socket of an earlier run was left behind", "remove control.sock from the VM's folder"),
     ),
     (
-        r"is hypervisor interface available|/dev/kvm",
+        r"is hypervisor interface available|no supported hypervisor|Failed to create Vm|/dev/kvm",
         Cause(
             "kvm",
             "/dev/kvm is missing or may not be opened",
