@@ -101,7 +101,7 @@ _CATALOGUE: list[tuple[str, Cause]] = [
         Cause("pool_full", "the network has no free address left", "remove VMs that are not needed, or make a network with a larger subnet"),
     ),
     (
-        r"[Nn]o space left on device|ENOSPC|os error 28",
+        r"[Nn]o space left on device|ENOSPC|os error 28|there isn.t enough space|volume .* is out of space",
         Cause("disk_full", "the host's disk is full", "free space on the host and run the task again: nothing was lost"),
     ),
     (

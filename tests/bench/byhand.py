@@ -15,7 +15,10 @@ from tests.bench.site import Bench
 FOLDER = "/root/by-hand"
 SCRIPT = pathlib.Path(__file__).resolve().parent / "files" / "by_hand.sh"
 CREATED = "hand1"  # the VM that the script makes
-_STOPWATCH = "import subprocess, sys, time; began = time.perf_counter(); subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL); print(time.perf_counter() - began)"
+_STOPWATCH = (
+    "import subprocess, sys, time; began = time.perf_counter();"
+    " subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL); print(time.perf_counter() - began)"
+)
 
 
 def prepare(bench: Bench, vms: list[str]) -> None:

@@ -36,7 +36,7 @@ class Bench:
 
     def prepare(self) -> None:
         """Bring the image and a network to the host, and remove VMs of an earlier run."""
-        self.now("cocoon_image", {"name": images.references()[self.kind], "insecure": True})
+        self.now("cocoon_image", {"name": images.references()[self.kind], "insecure": True, "state": "latest"})
         self.now("cocoon_net", {"name": "bench"})
         left = [vm["name"] for vm in self.now("cocoon_vm_info", {})["vms"]]
         if left:

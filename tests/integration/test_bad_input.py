@@ -11,7 +11,8 @@ from typing import Any
 from tests.integration.refusals import state_of, tasks, told
 from tests.integration.site import Site
 
-NAMES = ["../evil", "/etc/passwd", "-rf", "--help", "..", "", "a" * 64, "two words", "w\u00e9b", "\u0443\u0437\u0435\u043b", "a\nb", "a;id", "$(id)", "a,b", "web1 "]
+NAMES = ["../evil", "/etc/passwd", "-rf", "--help", "..", "", "a" * 64, "two words",
+         "w\u00e9b", "\u0443\u0437\u0435\u043b", "a\nb", "a;id", "$(id)", "a,b", "web1 "]
 REFERENCES = ["guest", "guest:1", "-rf/x", "http://registry/guest:1", "registry.example.com/UPPER:1", "registry.example.com/a:b:c", "../../etc/passwd", ""]
 SECRET = "hunter2-in-user-data"
 

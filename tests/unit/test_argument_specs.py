@@ -54,7 +54,7 @@ def test_lists_say_what_is_in_them(name: str) -> None:
 
 
 def test_what_a_vm_can_be_wished_with() -> None:
-    """Once for all and for each VM: the same options of the same types; those inside ``vms`` have no defaults, so that nothing said is nothing wished."""
+    """Once for all and for each VM the same options; those for each have no defaults, so that nothing said is nothing wished."""
     outside, inside = _argument_specs.COCOON_VM, _argument_specs.COCOON_VM["vms"]["options"]
     assert set(inside) == set(VmSpec._fields)
     assert set(VmSpec._fields) <= set(outside)

@@ -29,8 +29,25 @@ FILES = sorted(path for folder in ("module_utils", "modules") for path in (PLUGI
 IDS = [str(path.relative_to(PLUGINS)) for path in FILES]
 # Processes are started by _command, which waits for them, and by _process, which detaches them.
 FORBIDDEN_CALLS = {
-    "os.system", "os.popen", "os.spawnl", "os.spawnv", "os.posix_spawn", "subprocess.run", "subprocess.Popen", "subprocess.call", "subprocess.check_output",
-    "eval", "exec", "compile", "print", "input", "sys.exit", "exit", "quit", "pickle.loads", "marshal.loads",
+    "os.system",
+    "os.popen",
+    "os.spawnl",
+    "os.spawnv",
+    "os.posix_spawn",
+    "subprocess.run",
+    "subprocess.Popen",
+    "subprocess.call",
+    "subprocess.check_output",
+    "eval",
+    "exec",
+    "compile",
+    "print",
+    "input",
+    "sys.exit",
+    "exit",
+    "quit",
+    "pickle.loads",
+    "marshal.loads",
 }
 ONLY_IN_PROCESS = {"os.fork", "os.execve", "os.execv", "os.execvp", "os.kill", "os.killpg", "os.setsid", "signal.pidfd_send_signal"}
 
@@ -124,6 +141,20 @@ def test_functions_fit_a_screen(path: pathlib.Path) -> None:
 
 def test_check_mode_is_decided_in_few_places() -> None:
     """Not around every change: where a module hands it on, and where the engine or a converge acts."""
-    users = sorted(path.stem for path in FILES if "check_mode" in path.read_text(encoding="utf-8").partition("from ansible.module_utils")[2] or (
-        path.parent.name != "modules" and "check_mode" in path.read_text(encoding="utf-8")))
-    assert users == ["_engine", "cocoon_image", "cocoon_image_info", "cocoon_net", "cocoon_net_info", "cocoon_vm", "cocoon_vm_info", "converge", "converge"]
+    users = sorted(
+        path.stem
+        for path in FILES
+        if "check_mode" in path.read_text(encoding="utf-8").partition("from ansible.module_utils")[2]
+        or (path.parent.name != "modules" and "check_mode" in path.read_text(encoding="utf-8"))
+    )
+    assert users == [
+        "_engine",
+        "cocoon_image",
+        "cocoon_image_info",
+        "cocoon_net",
+        "cocoon_net_info",
+        "cocoon_vm",
+        "cocoon_vm_info",
+        "converge",
+        "converge",
+    ]

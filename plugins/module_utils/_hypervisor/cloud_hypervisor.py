@@ -146,7 +146,8 @@ class CloudHypervisor(Hypervisor):
         try:
             os.close(os.open("/dev/kvm", os.O_RDWR | os.O_CLOEXEC))
         except FileNotFoundError as error:
-            raise CocoonError("/dev/kvm is missing.", "enable virtualization in the firmware (or nested virtualization) and load kvm_intel or kvm_amd") from error
+            remedy = "enable virtualization in the firmware (or nested virtualization) and load kvm_intel or kvm_amd"
+            raise CocoonError("/dev/kvm is missing.", remedy) from error
         except OSError as error:
             raise CocoonError(
                 f"/dev/kvm cannot be opened: {error.strerror}.",

@@ -101,8 +101,9 @@ class Cni(NetworkProvider):
             raise CocoonError(f"The network {network.name} is on this host ({existing['path']}), but this collection did not make it.", "choose another name")
         check_options(network.interface, network.mtu, network.dns or [])
         there = existing or {}
-        subnet = network.subnet or there.get("subnet") or choose_subnet([other["subnet"] for other in self.list() if other["subnet"]])
-        subnet = check_subnet(subnet, network.gateway, [(other["name"], other["subnet"]) for other in self.list() if other["name"] != network.name and other["subnet"]])
+        taken = {other["name"]: other["subnet"] for other in self.list() if other["subnet"]}
+        subnet = network.subnet or there.get("subnet") or choose_subnet(list(taken.values()))
+        subnet = check_subnet(subnet, network.gateway, [(name, other) for name, other in taken.items() if name != network.name])
         same = subnet == there.get("subnet")
         wished = {
             "name": network.name,

@@ -46,7 +46,9 @@ class Vm(t.NamedTuple):
             return Observed(name, "creating", True, None, record["attributes"], pending, "linux", record)
         if not self.made:
             return Observed(name, "absent", self.record is not None, None, record.get("attributes", {}), pending, "linux", record)
-        return Observed(name, self.state, self.record is not None, None, {**record.get("attributes", {}), **self.attributes}, pending, "linux", record)
+        return Observed(
+            name, self.state, self.record is not None, None, {**record.get("attributes", {}), **self.attributes}, pending, "linux", record
+        )
 
 
 class Model:

@@ -96,7 +96,9 @@ def test_macs(mac: list[int]) -> None:
     assert normal_mac(short(mac)) == normal_mac(long(mac)) == normal_mac(long(mac).upper()) == long(mac)
 
 
-@pytest.mark.parametrize("text", ["", "(incomplete)", "a:b:c:d:e", "a:b:c:d:e:f:1", "aaa:b:c:d:e:f", "a:b:c:d:e:g", "a::c:d:e:f", "a:b:c:d:e:é"])
+@pytest.mark.parametrize(
+    "text", ["", "(incomplete)", "a:b:c:d:e", "a:b:c:d:e:f:1", "aaa:b:c:d:e:f", "a:b:c:d:e:g", "a::c:d:e:f", "a:b:c:d:e:é"]
+)
 def test_what_is_no_mac(text: str) -> None:
     """Nothing is made of it."""
     assert normal_mac(text) is None
@@ -129,7 +131,13 @@ def test_arp_on_linux(tmp_path: pathlib.Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mode", "order"), [("shared", ("dhcp", "agent", "arp")), ("softnet", ("dhcp", "agent", "arp")), ("host", ("dhcp", "agent", "arp")), ("bridged", ("agent", "arp"))]
+    ("mode", "order"),
+    [
+        ("shared", ("dhcp", "agent", "arp")),
+        ("softnet", ("dhcp", "agent", "arp")),
+        ("host", ("dhcp", "agent", "arp")),
+        ("bridged", ("agent", "arp")),
+    ],
 )
 def test_resolvers(mode: str, order: tuple[str, ...]) -> None:
     """A bridged guest has its lease from somebody else."""

@@ -1,7 +1,7 @@
 # Copyright: cocoonstack contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The cloud-hypervisor backend with everything around it made of paper: what it keeps, what it leaves behind, and how it knows its processes.
+"""The cloud-hypervisor backend with all around it made of paper: what it keeps, what it leaves, how it knows its processes.
 
 The program is a real process with a real API socket; ``ip``, ``tc``, the CNI plugin and mkfs only say what they were told.
 """
@@ -77,7 +77,10 @@ class Paper:
         wished = dict(word.split("=") for word in env["CNI_ARGS"].split(";"))
         self.cards += "IP" not in wished
         mac, address = wished.get("MAC", f"52:54:00:00:00:{self.cards:02x}"), wished.get("IP", f"10.90.0.{self.cards + 1}")
-        card = {"interfaces": [{"name": "eth0", "mac": mac, "sandbox": "/x"}], "ips": [{"address": f"{address}/24", "gateway": "10.90.0.1"}]}
+        card = {
+            "interfaces": [{"name": "eth0", "mac": mac, "sandbox": "/x"}],
+            "ips": [{"address": f"{address}/24", "gateway": "10.90.0.1"}],
+        }
         return Output(0, json.dumps(card), "")
 
     def check(self, argv: list[str], what: str, **options: t.Any) -> str:
@@ -105,7 +108,10 @@ def fixture_paper(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     networks = tmp_path / "net.d"
     networks.mkdir()
     for name in ("default", "lan"):
-        conflist = {"name": name, "plugins": [{"type": "bridge", "ipam": {"ranges": [[{"subnet": "10.90.0.0/24", "gateway": "10.90.0.1"}]]}}]}
+        conflist = {
+            "name": name,
+            "plugins": [{"type": "bridge", "ipam": {"ranges": [[{"subnet": "10.90.0.0/24", "gateway": "10.90.0.1"}]]}}],
+        }
         (networks / f"{name}.conflist").write_text(json.dumps(conflist), encoding="utf-8")
     monkeypatch.setattr(cni, "CONFIG_DIRECTORY", str(networks))
     monkeypatch.setattr(cni, "PLUGIN_DIRECTORIES", [str(programs)])
@@ -145,7 +151,9 @@ def run(backend: CloudHypervisor, state: str, **wishes: t.Any) -> dict[str, t.An
 
 def alive(backend: CloudHypervisor) -> list[int]:
     """The processes that have the VM's socket."""
-    return [process.pid for process in backend.processes.all() if f"--api-socket {backend.store.path('web', 'api.sock')} " in process.command]
+    return [
+        process.pid for process in backend.processes.all() if f"--api-socket {backend.store.path('web', 'api.sock')} " in process.command
+    ]
 
 
 def left(backend: CloudHypervisor, *names: str) -> list[str]:
@@ -156,10 +164,19 @@ def left(backend: CloudHypervisor, *names: str) -> list[str]:
 def test_a_life(backend: CloudHypervisor, tmp_path: pathlib.Path) -> None:
     """Made, started, stopped, removed; each once, and nothing of it is left."""
     made = run(backend, "started", image=IMAGE, disk_size=2**24, memory=2**26, user_data="#!/bin/sh\n")
-    assert (made["state"], made["ip_address"], made["mac_address"], made["console"]["pty"]) == ("running", "10.90.0.2", "52:54:00:00:00:01", "/dev/pts/7")
+    assert (made["state"], made["ip_address"], made["mac_address"], made["console"]["pty"]) == (
+        "running",
+        "10.90.0.2",
+        "52:54:00:00:00:01",
+        "/dev/pts/7",
+    )
     assert [made["pid"]] == alive(backend)
     assert not run(backend, "started", image=IMAGE, disk_size=2**24, user_data="#!/bin/sh\n", networks=(Nic("default"),))["changed"]
-    assert os.stat(backend.store.path("web", "cow.raw")).st_size == 2**24 and left(backend, "seed.img", "user-data", "pid") == ["seed.img", "user-data", "pid"]
+    assert os.stat(backend.store.path("web", "cow.raw")).st_size == 2**24 and left(backend, "seed.img", "user-data", "pid") == [
+        "seed.img",
+        "user-data",
+        "pid",
+    ]
     assert run(backend, "stopped")["actions"] == ["stop"] and alive(backend) == [] and left(backend, "pid", "api.sock") == []
     assert (backend.store.read("web") or {})["stopped_by"] == "power button"
     assert run(backend, "started")["state"] == "running" and left(backend, "vm.log.1", "console.log") == ["vm.log.1"]
@@ -172,19 +189,29 @@ def test_how_vms_are_stopped(backend: CloudHypervisor, monkeypatch: pytest.Monke
     """Gently, then less so; what did it is kept."""
     monkeypatch.setenv("MODE", mode)
     ladder = CloudHypervisor.run_ladder
-    monkeypatch.setattr(CloudHypervisor, "run_ladder", lambda self, process, rungs: ladder(self, process, [(*rung[:2], 0.3) for rung in rungs]))
+    monkeypatch.setattr(
+        CloudHypervisor, "run_ladder", lambda self, process, rungs: ladder(self, process, [(*rung[:2], 0.3) for rung in rungs])
+    )
     monkeypatch.setattr(_process.Processes.terminate, "__defaults__", (0.3,))
     run(backend, "started", image=IMAGE)
     result = run(backend, "stopped", stop_timeout=0.3)
     assert (result["state"], alive(backend)) == ("stopped", []) and (backend.store.read("web") or {})["stopped_by"] == how
 
 
-@pytest.mark.parametrize(("mode", "message"), [("dies", "cloud-hypervisor did not start web. It ended with 1. Likely cause: another process uses"), ("hangs", "within 0.5 seconds")])
+@pytest.mark.parametrize(
+    ("mode", "message"),
+    [("dies", "cloud-hypervisor did not start web. It ended with 1. Likely cause: another process uses"), ("hangs", "within 0.5 seconds")],
+)
 def test_a_start_that_fails(backend: CloudHypervisor, monkeypatch: pytest.MonkeyPatch, mode: str, message: str) -> None:
     """What it said, why, and nothing of the try is left; the VM is there and can be started again."""
     monkeypatch.setenv("MODE", mode)
     result = run(backend, "started", image=IMAGE)
-    assert result["failed"] and message in result["msg"] and result["state"] == "stopped" and result["actions"] == [f"create from image {IMAGE}"]
+    assert (
+        result["failed"]
+        and message in result["msg"]
+        and result["state"] == "stopped"
+        and result["actions"] == [f"create from image {IMAGE}"]
+    )
     assert alive(backend) == [] and left(backend, "pid", "api.sock") == []
     assert mode != "dies" or "Another instance" in result["log_tail"]
     monkeypatch.delenv("MODE")
@@ -271,7 +298,10 @@ def test_a_mac_that_another_vm_has(backend: CloudHypervisor) -> None:
 @pytest.mark.parametrize(
     ("wish", "message"),
     [
-        ({"image": "registry.test/none:1"}, r"The image registry.test/none:1 is not on this host .there is: registry.test/a:1, registry.test/b:1"),
+        (
+            {"image": "registry.test/none:1"},
+            r"The image registry.test/none:1 is not on this host .there is: registry.test/a:1, registry.test/b:1",
+        ),
         ({"image": IMAGE, "networks": (Nic("none"),)}, "There is no network none on this host .there is: default, lan"),
         ({"image": IMAGE, "networks": (Nic("lan", None, "10.91.0.5"),)}, "10.91.0.5 is no free member of 10.90.0.0/24"),
         ({"image": IMAGE, "cpus": 100000}, "cpus: 100000 is more than the"),

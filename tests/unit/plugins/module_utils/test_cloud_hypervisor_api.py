@@ -1,7 +1,7 @@
 # Copyright: cocoonstack contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The client of cloud-hypervisor's API against real Unix sockets: answers as the server sends them, and all that can go wrong (contract 2.1, 2.4)."""
+"""The client of cloud-hypervisor's API against real Unix sockets: its answers, and all that can go wrong (contract 2.1, 2.4)."""
 
 from __future__ import annotations
 
@@ -88,7 +88,8 @@ def test_a_request(server: Server) -> None:
     assert Api(peer.path).put("vm.resize", {"desired_vcpus": 2}) == {"state": "Running"}
     assert peer.requests == [
         b"GET /api/v1/vm.info HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\n\r\n",
-        b"PUT /api/v1/vm.resize HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\nContent-Type: application/json\r\nContent-Length: 20\r\n\r\n" + b'{"desired_vcpus": 2}',
+        b"PUT /api/v1/vm.resize HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\n"
+        b"Content-Type: application/json\r\nContent-Length: 20\r\n\r\n" + b'{"desired_vcpus": 2}',
     ]
 
 
@@ -126,7 +127,11 @@ def test_answers_in_pieces(tmp_path_factory: pytest.TempPathFactory, body: dict[
             b'["Error from API","The VM could not boot","Failed to validate config"]',
             "vm.boot was refused with 500: Error from API -> The VM could not boot -> Failed to validate config",
         ),
-        (404, b'["Error from API","The VM info is not available","VM is not created"]', "refused with 404: Error from API -> .* -> VM is not created"),
+        (
+            404,
+            b'["Error from API","The VM info is not available","VM is not created"]',
+            "refused with 404: Error from API -> .* -> VM is not created",
+        ),
         (500, b"The VM could not boot: config", "vm.boot was refused with 500: The VM could not boot: config"),
         (400, b"", "vm.boot was refused with 400: no reason given"),
         (503, b'{ "error": "Too many open connections" }', 'refused with 503: { "error": "Too many open connections" }'),

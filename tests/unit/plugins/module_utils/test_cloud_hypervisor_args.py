@@ -23,21 +23,46 @@ NIC: dict[str, t.Any] = {
     "name": "lan", "interface": "eth0", "tap": "tap0", "mac_address": "52:54:00:00:00:01", "ip_address": "10.88.0.2", "prefix": 24,
     "gateway": "10.88.0.1", "mtu": 1500, "dns": ["1.1.1.1", "8.8.8.8", "9.9.9.9"],
 }
-MACHINE = Machine("web", "/r/vms/web/api.sock", "/r/boot/k", "/r/boot/i", ["/r/a.erofs", "/r/b.erofs"], "/r/cow.raw", None, 2, 2**30, [NIC], "web", "/r/log")
+MACHINE = Machine(
+    "web",
+    "/r/vms/web/api.sock",
+    "/r/boot/k",
+    "/r/boot/i",
+    ["/r/a.erofs", "/r/b.erofs"],
+    "/r/cow.raw",
+    None,
+    2,
+    2**30,
+    [NIC],
+    "web",
+    "/r/log",
+)
 PLAIN = [
-    "--api-socket", "/r/vms/web/api.sock",
-    "--kernel", "/r/boot/k",
-    "--initramfs", "/r/boot/i",
-    "--cmdline", "console=ttyS0 console=hvc0 loglevel=3 boot=cocoon-overlay cocoon.layers=cocoon-layer1,cocoon-layer0 cocoon.cow=cocoon-cow "
+    "--api-socket",
+    "/r/vms/web/api.sock",
+    "--kernel",
+    "/r/boot/k",
+    "--initramfs",
+    "/r/boot/i",
+    "--cmdline",
+    "console=ttyS0 console=hvc0 loglevel=3 boot=cocoon-overlay cocoon.layers=cocoon-layer1,cocoon-layer0 cocoon.cow=cocoon-cow "
     "clocksource=kvm-clock rw net.ifnames=0 cocoon.hostname=web ip=10.88.0.2::10.88.0.1:255.255.255.0:web:eth0:off:1.1.1.1:8.8.8.8",
-    "--cpus", "boot=2",
-    "--memory", "size=1073741824",
-    "--disk", "path=/r/a.erofs,readonly=on,image_type=raw,serial=cocoon-layer0", "path=/r/b.erofs,readonly=on,image_type=raw,serial=cocoon-layer1",
+    "--cpus",
+    "boot=2",
+    "--memory",
+    "size=1073741824",
+    "--disk",
+    "path=/r/a.erofs,readonly=on,image_type=raw,serial=cocoon-layer0",
+    "path=/r/b.erofs,readonly=on,image_type=raw,serial=cocoon-layer1",
     "path=/r/cow.raw,image_type=raw,sparse=on,serial=cocoon-cow",
-    "--net", "tap=tap0,mac=52:54:00:00:00:01,id=net0,num_queues=2,queue_size=256",
-    "--balloon", "size=0,deflate_on_oom=on,free_page_reporting=on",
-    "--serial", "file=/r/log",
-    "--console", "pty",
+    "--net",
+    "tap=tap0,mac=52:54:00:00:00:01,id=net0,num_queues=2,queue_size=256",
+    "--balloon",
+    "size=0,deflate_on_oom=on,free_page_reporting=on",
+    "--serial",
+    "file=/r/log",
+    "--console",
+    "pty",
 ]
 
 
@@ -137,12 +162,19 @@ def test_layers_are_stacked_from_the_top() -> None:
     machine = MACHINE._replace(layers=[f"/r/{number}" for number in range(12)])
     words = kernel_command_line(machine).split()
     assert f"cocoon.layers={','.join(f'cocoon-layer{number}' for number in reversed(range(12)))}" in words
-    assert [pairs(disk)["serial"] for disk in values(arguments(machine), "--disk")] == [*(f"cocoon-layer{number}" for number in range(12)), "cocoon-cow"]
+    assert [pairs(disk)["serial"] for disk in values(arguments(machine), "--disk")] == [
+        *(f"cocoon-layer{number}" for number in range(12)),
+        "cocoon-cow",
+    ]
 
 
 def test_addresses_on_the_kernels_command_line() -> None:
     """One parameter for each card that has an address, with its number; two name servers are all that the kernel takes."""
-    nics = [{**NIC, "dns": []}, {**NIC, "ip_address": None}, {**NIC, "ip_address": "10.0.0.9", "prefix": 8, "gateway": None, "dns": ["1.1.1.1"]}]
+    nics = [
+        {**NIC, "dns": []},
+        {**NIC, "ip_address": None},
+        {**NIC, "ip_address": "10.0.0.9", "prefix": 8, "gateway": None, "dns": ["1.1.1.1"]},
+    ]
     words = kernel_command_line(MACHINE._replace(nics=nics, hostname="web.example.com")).split()
     assert [word for word in words if word.startswith("ip=")] == [
         "ip=10.88.0.2::10.88.0.1:255.255.255.0:web.example.com:eth0:off",

@@ -200,7 +200,11 @@ def test_the_conflist(provider: Cni, config: pathlib.Path) -> None:
                 "isGateway": True,
                 "ipMasq": True,
                 "hairpinMode": True,
-                "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.90.0.0/24", "gateway": "10.90.0.1"}]], "routes": [{"dst": "0.0.0.0/0"}]},
+                "ipam": {
+                    "type": "host-local",
+                    "ranges": [[{"subnet": "10.90.0.0/24", "gateway": "10.90.0.1"}]],
+                    "routes": [{"dst": "0.0.0.0/0"}],
+                },
                 "mtu": 1400,
                 "dns": {"nameservers": ["10.90.0.1"]},
             }
@@ -211,7 +215,14 @@ def test_the_conflist(provider: Cni, config: pathlib.Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "wish", [{}, {"subnet": "10.90.0.0/24"}, {"gateway": "10.88.0.9", "subnet": "10.88.0.0/24"}, {"mtu": 9000, "dns": ["1.1.1.1"]}, {"interface": "br-mine"}]
+    "wish",
+    [
+        {},
+        {"subnet": "10.90.0.0/24"},
+        {"gateway": "10.88.0.9", "subnet": "10.88.0.0/24"},
+        {"mtu": 9000, "dns": ["1.1.1.1"]},
+        {"interface": "br-mine"},
+    ],
 )
 def test_a_network_is_made_once(provider: Cni, wish: dict[str, t.Any]) -> None:
     """Check mode announces what is then done; the second run changes nothing; it goes without a trace, and once."""
@@ -271,7 +282,11 @@ def test_wishes_that_cannot_be(provider: Cni, config: pathlib.Path, wish: dict[s
 
 def test_networks_of_others(provider: Cni, config: pathlib.Path) -> None:
     """They are shown, not changed and not removed; their files may be anything."""
-    foreign(config, "10-other.conflist", {"name": "other", "plugins": [{"type": "ptp", "ipam": {"type": "host-local", "subnet": "10.5.0.0/24"}}]})
+    foreign(
+        config,
+        "10-other.conflist",
+        {"name": "other", "plugins": [{"type": "ptp", "ipam": {"type": "host-local", "subnet": "10.5.0.0/24"}}]},
+    )
     foreign(config, "11-none.conflist", {"name": "none", "plugins": [{"type": "macvlan"}]})
     foreign(config, "12-broken.conflist", "{")
     foreign(config, "13-odd.conflist", {"name": "odd", "plugins": []})
@@ -335,7 +350,12 @@ def test_wished_addresses(provider: Cni, monkeypatch: pytest.MonkeyPatch, progra
 @pytest.mark.parametrize(
     ("out", "err", "message", "remedy"),
     [
-        ('{"code": 999, "msg": "failed to allocate for range 0", "details": "no IP addresses available in range set"}', "", "range 0: no IP", "larger subnet"),
+        (
+            '{"code": 999, "msg": "failed to allocate for range 0", "details": "no IP addresses available in range set"}',
+            "",
+            "range 0: no IP",
+            "larger subnet",
+        ),
         ('{"code": 7, "msg": "bad"}', "", "network lan: bad", "check network lan"),
         ("", "segmentation fault", "segmentation fault", "check network lan"),
         ("", "", "no reason given", "check network lan"),

@@ -28,7 +28,9 @@ def test_what_a_program_leaves_behind(commands: Commands, program: Program) -> N
     assert commands.check(["/bin/echo", "hello"], "Greeting") == "hello\n"
 
 
-@pytest.mark.parametrize("argument", ["$HOME", "${HOME}", "~", "~root", "a b", "*", "`id`", "$(id)", "; id", "a\nb", "", "-rf", "é", "'", '"', "\\"])
+@pytest.mark.parametrize(
+    "argument", ["$HOME", "${HOME}", "~", "~root", "a b", "*", "`id`", "$(id)", "; id", "a\nb", "", "-rf", "é", "'", '"', "\\"]
+)
 def test_arguments_are_what_they_are(commands: Commands, argument: str) -> None:
     """No shell, no variables, no home: a value is a value."""
     assert commands.check(["/usr/bin/printf", "%s|", argument, "end"], "Printing") == f"{argument}|end|"

@@ -23,7 +23,13 @@ from ansible_collections.cocoonstack.cocoon.plugins.module_utils._spec import Vm
 from ansible_collections.cocoonstack.cocoon.tests.unit.plugins.module_utils.plan_model import RULES, Model, Vm
 
 IMAGE = "registry.test/a:1"
-THERE = {"image": IMAGE, "cpus": 2, "memory": 2**30, "disk_size": 2**30, "networks": [{"name": "default", "mac_address": "52:54:00:00:00:01"}]}
+THERE = {
+    "image": IMAGE,
+    "cpus": 2,
+    "memory": 2**30,
+    "disk_size": 2**30,
+    "networks": [{"name": "default", "mac_address": "52:54:00:00:00:01"}],
+}
 STOPPED = Vm({"phase": "ready", "pending": "", "attributes": THERE}, True, "stopped")
 RUNNING = STOPPED._replace(state="running")
 
@@ -108,18 +114,41 @@ def test_what_a_result_tells(host: MakeHost) -> None:
     """All keys, always; those that do not apply are null."""
     (result,) = run(host(), VmSpec("web", "started", IMAGE))
     assert result == {
-        "name": "web", "state": "running", "backend": "model", "managed": True, "image": IMAGE, "cpus": 2, "memory": 2**30, "disk_size": 10 * 2**30,
+        "name": "web",
+        "state": "running",
+        "backend": "model",
+        "managed": True,
+        "image": IMAGE,
+        "cpus": 2,
+        "memory": 2**30,
+        "disk_size": 10 * 2**30,
         "disks": [{"path": "/web", "size": 10 * 2**30, "readonly": False}],
-        "networks": [{"name": "default", "mac_address": "52:54:00:00:00:01"}], "hostname": None, "labels": {}, "pid": 4242, "ip_address": "127.0.0.1",
-        "mac_address": "52:54:00:00:00:01", "console": {"pty": None, "log": None}, "log_path": result["log_path"],
-        "actions": [f"create from image {IMAGE}", "start"], "changed": True, "failed": False, "diff": result["diff"],
+        "networks": [{"name": "default", "mac_address": "52:54:00:00:00:01"}],
+        "hostname": None,
+        "labels": {},
+        "pid": 4242,
+        "ip_address": "127.0.0.1",
+        "mac_address": "52:54:00:00:00:01",
+        "console": {"pty": None, "log": None},
+        "log_path": result["log_path"],
+        "actions": [f"create from image {IMAGE}", "start"],
+        "changed": True,
+        "failed": False,
+        "diff": result["diff"],
     }
     assert result["log_path"].endswith("/vms/web/vm.log")
     (nothing,) = run(host(), VmSpec("web", "absent"))
-    assert nothing.keys() == result.keys() and (nothing["state"], nothing["pid"], nothing["disks"], nothing["changed"]) == ("absent", None, [], False)
+    assert nothing.keys() == result.keys() and (nothing["state"], nothing["pid"], nothing["disks"], nothing["changed"]) == (
+        "absent",
+        None,
+        [],
+        False,
+    )
 
 
-WISHES = st.fixed_dictionaries({"state": st.sampled_from(["present", "started", "stopped", "restarted", "absent"])}, optional={"cpus": st.integers(1, 3)})
+WISHES = st.fixed_dictionaries(
+    {"state": st.sampled_from(["present", "started", "stopped", "restarted", "absent"])}, optional={"cpus": st.integers(1, 3)}
+)
 VMS = st.sampled_from([Vm(), STOPPED, RUNNING, Vm({"phase": "creating", "pending": "start", "attributes": THERE})])
 
 
@@ -260,7 +289,10 @@ def test_a_vm_that_another_task_works_on(host: MakeHost) -> None:
         run(two, VmSpec("a", "started", wait_timeout=0.1), VmSpec("b", "started", wait_timeout=0.1))
     assert two.did == []
     lock.release()
-    assert [result["changed"] for result in run(two, VmSpec("a", "started", wait_timeout=0), VmSpec("b", "started", wait_timeout=0))] == [True, True]
+    assert [result["changed"] for result in run(two, VmSpec("a", "started", wait_timeout=0), VmSpec("b", "started", wait_timeout=0))] == [
+        True,
+        True,
+    ]
 
 
 @pytest.mark.parametrize(("parallel", "most"), [(1, 1), (3, 3), (50, 8)])
@@ -313,7 +345,10 @@ def test_the_result_of_a_task() -> None:
 def test_looking(host: MakeHost) -> None:
     """Those that exist, sorted; names that are none are errors; a damaged one is shown with its error."""
     some = host(b=RUNNING, a=STOPPED, begun=Vm({"phase": "creating", "attributes": THERE}))
-    assert [(vm["name"], vm["state"], vm["ip_address"]) for vm in look(some, None)] == [("a", "stopped", None), ("b", "running", "127.0.0.1")]
+    assert [(vm["name"], vm["state"], vm["ip_address"]) for vm in look(some, None)] == [
+        ("a", "stopped", None),
+        ("b", "running", "127.0.0.1"),
+    ]
     assert [vm["name"] for vm in look(some, ["b", "none"])] == ["b"]
     with pytest.raises(CocoonError, match="is not a name"):
         look(some, ["../b"])

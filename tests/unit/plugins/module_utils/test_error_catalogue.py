@@ -1,7 +1,7 @@
 # Copyright: cocoonstack contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Known messages and their causes: each as the program writes it (hosts-and-guests contract F, tart contract 3, cloud-hypervisor contract 1.6)."""
+"""Known messages and their causes, each as the program writes it (hosts-and-guests contract F, tart contract 3)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from ansible_collections.cocoonstack.cocoon.plugins.module_utils import _error_catalogue
 from ansible_collections.cocoonstack.cocoon.plugins.module_utils._error_catalogue import explain
 
-VZ = 'Error Domain=VZErrorDomain Code={} "The virtual machine failed to start." UserInfo={{NSLocalizedFailure=Internal Virtualization error.}}'
+VZ = 'Error Domain=VZErrorDomain Code={} "The virtual machine failed to start." UserInfo={{NSLocalizedFailure=Internal error.}}'
 MESSAGES = [
     ("The number of VMs exceeds the system limit (other running VMs: a, b)", "vm_limit"),
     ("The maximum supported number of active virtual machines has been reached.", "vm_limit"),

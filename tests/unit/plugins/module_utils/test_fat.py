@@ -81,7 +81,7 @@ class Reader:
         assert [part[0] & 0x3F for part in parts] == list(range(len(parts), 0, -1)) and parts[0][0] & 0x40
         assert all(part[13] == checksum for part in parts)
         units = b"".join(part[1:11] + part[14:26] + part[28:32] for part in reversed(parts))
-        return units.decode("utf-16-le").split("\0")[0].rstrip("\uffff")
+        return units.decode("utf-16-le").split("\0", maxsplit=1)[0].rstrip("\uffff")
 
 
 def test_the_files_are_there() -> None:

@@ -144,12 +144,22 @@ def test_an_archive_that_is_cut_off(commands: Commands, tmp_path: pathlib.Path) 
 
 def test_boot_files(tmp_path: pathlib.Path) -> None:
     """From /boot before the root; old ones, links and folders do not count."""
-    for name in ("vmlinuz", "boot/vmlinuz-6.1.0-9", "boot/initrd.img-6.1.0-9", "boot/vmlinuz-6.1.0-9.old", "boot/config-6.1", "etc/vmlinuz"):
+    for name in (
+        "vmlinuz",
+        "boot/vmlinuz-6.1.0-9",
+        "boot/initrd.img-6.1.0-9",
+        "boot/vmlinuz-6.1.0-9.old",
+        "boot/config-6.1",
+        "etc/vmlinuz",
+    ):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
     (tmp_path / "boot/vmlinuz-zzz").symlink_to("/etc/shadow")
     (tmp_path / "boot/initrd.img-zzz").mkdir()
-    assert boot_files(str(tmp_path)) == {"vmlinuz": str(tmp_path / "boot/vmlinuz-6.1.0-9"), "initrd.img": str(tmp_path / "boot/initrd.img-6.1.0-9")}
+    assert boot_files(str(tmp_path)) == {
+        "vmlinuz": str(tmp_path / "boot/vmlinuz-6.1.0-9"),
+        "initrd.img": str(tmp_path / "boot/initrd.img-6.1.0-9"),
+    }
 
 
 def test_boot_files_are_not_looked_for_behind_a_link(tmp_path: pathlib.Path) -> None:

@@ -48,14 +48,14 @@ class Registry:
         for name in ("blobs", "manifests"):
             (folder / name).mkdir(parents=True)
 
-    def layer(self, files: dict[str, bytes]) -> str:
+    def layer(self, content: dict[str, bytes]) -> str:
         """Put a layer with these files; return its digest."""
         buffer = io.BytesIO()
         with tarfile.open(fileobj=buffer, mode="w") as tar:
-            for name, content in files.items():
+            for name, text in content.items():
                 info = tarfile.TarInfo(name)
-                info.size = len(content)
-                tar.addfile(info, io.BytesIO(content))
+                info.size = len(text)
+                tar.addfile(info, io.BytesIO(text))
         data = gzip.compress(buffer.getvalue(), mtime=0)
         digest = hashlib.sha256(data).hexdigest()
         (self.folder / "blobs" / digest).write_bytes(data)
@@ -151,7 +151,9 @@ def test_layers_are_shared(images: OciImages, registry: Registry) -> None:
     made = os.stat(os.path.join(images.blobs, f"{base[7:]}.erofs")).st_ino
     images.pull(OTHER, False)
     assert os.stat(os.path.join(images.blobs, f"{base[7:]}.erofs")).st_ino == made
-    Store(images.store.root, "vms").write("web", {"name": "web", "phase": "ready", "attributes": {}, "image": images.need(OTHER).as_record()})
+    Store(images.store.root, "vms").write(
+        "web", {"name": "web", "phase": "ready", "attributes": {}, "image": images.need(OTHER).as_record()}
+    )
     assert images.users(OTHER) == ["web"] and images.users(NAME) == []
     images.delete(NAME)
     assert files(images) == {f"blobs/{base[7:9]}", f"blobs/{two[7:9]}", f"boot/{base[7:10]}"}
@@ -186,7 +188,9 @@ def test_a_damaged_record_stops_a_removal(images: OciImages, registry: Registry)
         ([BOOT], {"layers": []}, "is no OCI image with layers"),
     ],
 )
-def test_images_that_no_vm_can_boot(images: OciImages, registry: Registry, layers: list[dict[str, bytes]], others: dict[str, t.Any], message: str) -> None:
+def test_images_that_no_vm_can_boot(
+    images: OciImages, registry: Registry, layers: list[dict[str, bytes]], others: dict[str, t.Any], message: str
+) -> None:
     """Told at the pull, and no reference to it is kept."""
     registry.push(NAME, *(registry.layer(layer) for layer in layers), **others)
     with pytest.raises(CocoonError, match=message):
@@ -196,7 +200,9 @@ def test_images_that_no_vm_can_boot(images: OciImages, registry: Registry, layer
 
 def test_an_image_that_is_in_no_registry(images: OciImages) -> None:
     """The registry's words and what they mean."""
-    with pytest.raises(CocoonError, match="Asking the registry for registry.test/lab/a:1 failed(.|\n)*Likely cause: the registry has no such image") as caught:
+    with pytest.raises(
+        CocoonError, match="Asking the registry for registry.test/lab/a:1 failed(.|\n)*Likely cause: the registry has no such image"
+    ) as caught:
         images.pull(NAME, False)
     assert "typing errors" in caught.value.remedy and os.listdir(images.work) == []
 
@@ -221,7 +227,7 @@ def test_what_a_killed_pull_left(images: OciImages, registry: Registry, child: t
     killed, busy = os.path.join(images.work, "1-1"), os.path.join(images.work, "2-2")
     for folder in (killed, busy):
         os.makedirs(os.path.join(folder, "image"))
-    code = "import fcntl, sys, time; file = open(sys.argv[1], 'w'); fcntl.flock(file, fcntl.LOCK_EX); print('held', flush=True); time.sleep(60)"
+    code = "import fcntl, sys, time; file = open(sys.argv[1], 'w'); fcntl.flock(file, 2); print('held', flush=True); time.sleep(60)"
     child(code, os.path.join(busy, "lock"))
     images.pull(NAME, False)
     assert os.listdir(images.work) == ["2-2"] and os.path.isdir(os.path.join(busy, "image"))

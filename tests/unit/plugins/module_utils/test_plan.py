@@ -10,13 +10,22 @@ import typing as t
 import pytest
 
 from ansible_collections.cocoonstack.cocoon.plugins.module_utils._errors import CocoonError
-from ansible_collections.cocoonstack.cocoon.plugins.module_utils._plan import Observed, Plan, attributes_of, digest, nic_attributes, plan, same
+from ansible_collections.cocoonstack.cocoon.plugins.module_utils._plan import (
+    Observed,
+    Plan,
+    attributes_of,
+    digest,
+    nic_attributes,
+    plan,
+    same,
+)
 from ansible_collections.cocoonstack.cocoon.plugins.module_utils._spec import Nic, VmSpec
 from ansible_collections.cocoonstack.cocoon.tests.unit.plugins.module_utils.plan_model import RULES
 
 GIB = 2**30
 IMAGE = "registry.test/debian:13"
-THERE: dict[str, t.Any] = {"image": IMAGE, "cpus": 2, "memory": GIB, "disk_size": 10 * GIB, "networks": [{"name": "default", "mac_address": "52:54:00:00:00:01"}]}
+CARD = {"name": "default", "mac_address": "52:54:00:00:00:01"}
+THERE: dict[str, t.Any] = {"image": IMAGE, "cpus": 2, "memory": GIB, "disk_size": 10 * GIB, "networks": [CARD]}
 NEW = f"create from image {IMAGE}"
 
 
@@ -105,12 +114,22 @@ def test_what_is_done(wish: VmSpec, observed: Observed, actions: list[str]) -> N
         (spec("started"), there("running", False), "did not make it", "adopt: true"),
         (spec("absent"), there("stopped", False), "did not make it", "adopt: true"),
         (spec("present", cpus=4), there("running"), "Changing cpus of the running VM web needs a restart", "restart: if_needed"),
-        (spec("started", image="registry.test/x:1"), there("stopped"), "Changing image of web means to delete the VM", "recreate: if_needed"),
+        (
+            spec("started", image="registry.test/x:1"),
+            there("stopped"),
+            "Changing image of web means to delete the VM",
+            "recreate: if_needed",
+        ),
         (spec("present", disk_size=GIB), there("stopped"), "Changing disk_size of web means to delete", "recreate: if_needed"),
         (spec("stopped"), there("suspended"), "discards its saved memory", "force: true"),
         (spec("present", cpus=4), there("suspended"), "discards its saved memory", "force: true"),
         (spec("present", image="registry.test/x:1", recreate="if_needed"), there("suspended"), "discards its saved memory", "force: true"),
-        (spec("present", user_data="#!x", recreate="if_needed", adopt=True), there("stopped", False, attributes={"cpus": 2}), "its image is not known", "set image"),
+        (
+            spec("present", user_data="#!x", recreate="if_needed", adopt=True),
+            there("stopped", False, attributes={"cpus": 2}),
+            "its image is not known",
+            "set image",
+        ),
     ],
 )
 def test_what_is_refused(wish: VmSpec, observed: Observed, message: str, remedy: str) -> None:

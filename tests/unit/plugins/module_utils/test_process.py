@@ -18,7 +18,15 @@ from hypothesis import example, given, strategies as st
 
 from ansible_collections.cocoonstack.cocoon.plugins.module_utils import _process
 from ansible_collections.cocoonstack.cocoon.plugins.module_utils._errors import CocoonError
-from ansible_collections.cocoonstack.cocoon.plugins.module_utils._process import LinuxProcesses, Process, reap, read_pid_file, rotate, spawn, tail
+from ansible_collections.cocoonstack.cocoon.plugins.module_utils._process import (
+    LinuxProcesses,
+    Process,
+    reap,
+    read_pid_file,
+    rotate,
+    spawn,
+    tail,
+)
 
 SLEEP = "import time; print('ready', flush=True); time.sleep(60)"
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); time.sleep(60)"
@@ -27,7 +35,7 @@ CURIOUS = """
 import json, os, sys, time
 print(json.dumps({
     "session": os.getsid(0), "pid": os.getpid(), "arguments": sys.argv[1:], "environment": sorted(os.environ),
-    "descriptors": {int(fd): os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{fd}")},
+    "descriptors": {fd: os.readlink("/proc/self/fd/" + fd) for fd in os.listdir("/proc/self/fd") if os.path.exists("/proc/self/fd/" + fd)},
 }), flush=True)
 time.sleep(60)
 """
@@ -111,7 +119,9 @@ def test_the_pid_file_tells_who_it_is(processes: LinuxProcesses, start: Spawner,
     assert processes.alive(process)
 
 
-def test_the_pid_file_is_there_before_the_program(processes: LinuxProcesses, tmp_path: pathlib.Path, program: t.Callable[[str, str], str]) -> None:
+def test_the_pid_file_is_there_before_the_program(
+    processes: LinuxProcesses, tmp_path: pathlib.Path, program: t.Callable[[str, str], str]
+) -> None:
     """A program that reads it at once finds itself in it."""
     pid_path = tmp_path / "pid"
     path = program("reader", f'read -r pid <"{pid_path}"; [ "$pid" = $$ ] && echo "it is me"')
@@ -120,7 +130,9 @@ def test_the_pid_file_is_there_before_the_program(processes: LinuxProcesses, tmp
     assert processes.wait_end(process, 10)
 
 
-def test_a_spawned_program_outlives_its_parent(tmp_path: pathlib.Path, child: t.Callable[..., subprocess.Popen[str]], processes: LinuxProcesses) -> None:
+def test_a_spawned_program_outlives_its_parent(
+    tmp_path: pathlib.Path, child: t.Callable[..., subprocess.Popen[str]], processes: LinuxProcesses
+) -> None:
     """Also when the whole process group of the task is killed, as an SSH server does with a lost session."""
     code = f"""
 import os, sys, time
@@ -201,7 +213,9 @@ def test_zombies_are_dead(processes: LinuxProcesses) -> None:
     zombie.wait()
 
 
-def test_names_with_brackets_do_not_confuse(processes: LinuxProcesses, tmp_path: pathlib.Path, program: t.Callable[[str, str], str]) -> None:
+def test_names_with_brackets_do_not_confuse(
+    processes: LinuxProcesses, tmp_path: pathlib.Path, program: t.Callable[[str, str], str]
+) -> None:
     """The second field of /proc/PID/stat may hold anything."""
     path = program(") Z 1 (x", "exec 3<&0; read -r nothing <&3 || sleep 60")
     process = spawn(processes, [path], dict(os.environ), str(tmp_path / "vm.log"), str(tmp_path / "pid"))
@@ -341,7 +355,11 @@ def test_logs_of_earlier_runs_are_kept(start: Spawner, tmp_path: pathlib.Path, p
         logged(log, f"run {number}")
         assert processes.wait_end(process, 20)
     assert sorted(path.name for path in tmp_path.glob("vm.log*")) == ["vm.log", "vm.log.1", "vm.log.2", "vm.log.3"]
-    assert [(tmp_path / name).read_text(encoding="ascii") for name in ("vm.log", "vm.log.1", "vm.log.3")] == ["run 5\n", "run 4\n", "run 2\n"]
+    assert [(tmp_path / name).read_text(encoding="ascii") for name in ("vm.log", "vm.log.1", "vm.log.3")] == [
+        "run 5\n",
+        "run 4\n",
+        "run 2\n",
+    ]
     assert log.stat().st_mode & 0o077 == 0
 
 

@@ -21,6 +21,7 @@ from ansible_collections.cocoonstack.cocoon.plugins.module_utils._process import
 from ansible_collections.cocoonstack.cocoon.plugins.module_utils._store import write_atomically
 from ansible_collections.cocoonstack.cocoon.tests.unit.plugins.module_utils.mac import BOOT, Mac, real_ps, row
 
+
 @given(st.integers(0, 2**33))
 def test_times_are_those_of_the_calendar(seconds: int) -> None:
     """Our own arithmetic and Python's calendar agree, leap years included."""
@@ -43,14 +44,21 @@ def test_times_are_those_of_the_calendar(seconds: int) -> None:
 def test_what_ps_says(rows: list[tuple[int, int, str, str]]) -> None:
     """Every process is found with its start and its whole command line."""
     processes = DarwinProcesses(Mac(lambda: "".join(row(*process[:3], state=process[3]) for process in rows)))
-    assert {process.pid: (process.start, process.command) for process in processes.all()} == {pid: (start, command) for pid, start, command, _state in rows}
+    assert {process.pid: (process.start, process.command) for process in processes.all()} == {
+        pid: (start, command) for pid, start, command, _state in rows
+    }
     for pid, start, command, _state in rows:
         assert processes.find(pid) == Process(pid, start, command)
 
 
 def test_odd_lines() -> None:
     """Zombies are dead, a command may be empty, and what is no row of ps hides no other row."""
-    text = row(10, 1000, "tart run web") + row(11, 1000, "(sleep)", "Z") + row(12, 1000, "").rstrip() + "\n\nps: something odd happened to be told here now\n"
+    text = (
+        row(10, 1000, "tart run web")
+        + row(11, 1000, "(sleep)", "Z")
+        + row(12, 1000, "").rstrip()
+        + "\n\nps: something odd happened to be told here now\n"
+    )
     text += "and a second part of a command line that had a new line in it\n" + row(13, 1000, "last")
     processes = DarwinProcesses(Mac(lambda: text))
     assert [(process.pid, process.command) for process in processes.all()] == [(10, "tart run web"), (12, ""), (13, "last")]

@@ -51,7 +51,12 @@ def fixture_port() -> t.Iterator[int]:
     """The port that stands for SSH, with guests of all kinds on it."""
     with socket.create_server((GREETS, 0)) as found:
         port = found.getsockname()[1]
-    servers = [serve(GREETS, port, b"SSH-2.0-OpenSSH_9.2\r\n"), serve(SILENT, port, b""), serve(BABBLES, port, b"220 mail\r\n"), serve(CLOSES, port, None)]
+    servers = [
+        serve(GREETS, port, b"SSH-2.0-OpenSSH_9.2\r\n"),
+        serve(SILENT, port, b""),
+        serve(BABBLES, port, b"220 mail\r\n"),
+        serve(CLOSES, port, None),
+    ]
     full = socket.create_server((FULL, port), backlog=0)  # its queue is full, and nobody accepts: packets are lost
     waiting = []
     for _turn in range(3):
@@ -68,7 +73,15 @@ def fixture_port() -> t.Iterator[int]:
 
 @pytest.mark.parametrize(
     ("address", "levels"),
-    [(REFUSES, {"ip"}), (SILENT, {"ip"}), (GREETS, {"ip", "ssh"}), (BABBLES, {"ip"}), (FULL, set()), (CLOSES, {"ip"}), ("255.255.255.255", set())],
+    [
+        (REFUSES, {"ip"}),
+        (SILENT, {"ip"}),
+        (GREETS, {"ip", "ssh"}),
+        (BABBLES, {"ip"}),
+        (FULL, set()),
+        (CLOSES, {"ip"}),
+        ("255.255.255.255", set()),
+    ],
 )
 @pytest.mark.usefixtures("port")
 def test_who_is_ready(address: str, levels: set[str]) -> None:
@@ -80,7 +93,9 @@ def test_who_is_ready(address: str, levels: set[str]) -> None:
 @pytest.mark.usefixtures("port")
 def test_all_at_once() -> None:
     """The slow ones do not keep the others, and one round takes its time once."""
-    asked = {f"{address} {level}": (address, level) for address in (REFUSES, SILENT, GREETS, BABBLES, FULL, CLOSES) for level in ("ip", "ssh")}
+    asked = {
+        f"{address} {level}": (address, level) for address in (REFUSES, SILENT, GREETS, BABBLES, FULL, CLOSES) for level in ("ip", "ssh")
+    }
     began = time.monotonic()
     found = ready(asked)
     assert time.monotonic() - began < 2
@@ -142,7 +157,10 @@ def test_each_vm_has_a_deadline_of_its_own() -> None:
     )
     assert found["good"] == GREETS and found["silent"] == SILENT
     assert sorted(late) == ["full", "none", "silent"]
-    assert late["silent"].msg == f"silent runs, but was not ready (ssh) within 0.3 seconds: its address is {SILENT}, but no SSH server answers there."
+    assert (
+        late["silent"].msg
+        == f"silent runs, but was not ready (ssh) within 0.3 seconds: its address is {SILENT}, but no SSH server answers there."
+    )
     assert late["full"].msg.endswith(f"(ip) within 0.3 seconds: its address is {FULL}, but nothing answers there.")
     assert late["none"].msg.endswith("within 0 seconds: no address of it was found.")
     assert late["none"].remedy.endswith("check the guest")

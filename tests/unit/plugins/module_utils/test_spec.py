@@ -19,8 +19,35 @@ from ansible_collections.cocoonstack.cocoon.plugins.module_utils._spec import Ni
 
 LETTERS = string.ascii_letters + string.digits
 BAD_NAMES = [
-    "", ".", "..", "../x", "a/b", "/etc/passwd", "-rf", "--force", "_x", " web", "web ", "web 1", "web\n", "web\t", "a\0b", "wéb", "вм", "ｗｅｂ", "x" * 64,
-    "~", "$HOME", "a;b", "a|b", "*", "a:b", "a@b", "a,b", "a=b", "web١",
+    "",
+    ".",
+    "..",
+    "../x",
+    "a/b",
+    "/etc/passwd",
+    "-rf",
+    "--force",
+    "_x",
+    " web",
+    "web ",
+    "web 1",
+    "web\n",
+    "web\t",
+    "a\0b",
+    "wéb",
+    "вм",
+    "ｗｅｂ",
+    "x" * 64,
+    "~",
+    "$HOME",
+    "a;b",
+    "a|b",
+    "*",
+    "a:b",
+    "a@b",
+    "a,b",
+    "a=b",
+    "web١",
 ]
 
 
@@ -110,7 +137,10 @@ def one(**options: t.Any) -> VmSpec:
         ({"hostname": "web console=ttyS1"}, "not a host name"),
         ({"hostname": "wéb"}, "not a host name"),
         ({"networks": [{"name": "../x"}]}, r"networks\[0\]\.name: '\.\./x' is not a name"),
-        ({"networks": [{"name": "a"}, {"name": "b", "mac_address": "01:00:00:00:00:01"}]}, r"networks\[1\]\.mac_address: .* no unicast MAC"),
+        (
+            {"networks": [{"name": "a"}, {"name": "b", "mac_address": "01:00:00:00:00:01"}]},
+            r"networks\[1\]\.mac_address: .* no unicast MAC",
+        ),
         ({"networks": [{"name": "a", "mac_address": "52:54:00:00:00"}]}, "no unicast MAC address"),
         ({"networks": [{"name": "a", "mac_address": "52:54:00:00:00:0g"}]}, "no unicast MAC address"),
         ({"networks": [{"name": "a", "ip_address": "10.0.0.1/24"}]}, "is no IPv4 address"),
@@ -145,7 +175,10 @@ def test_good_options() -> None:
         cpus=2,
         memory="512M",
         disk_size="20GiB",
-        networks=[{"name": "lan", "mac_address": "52-54-00-AB-CD-EF", "ip_address": "10.0.0.2"}, {"name": "b", "mac_address": None, "ip_address": None}],
+        networks=[
+            {"name": "lan", "mac_address": "52-54-00-AB-CD-EF", "ip_address": "10.0.0.2"},
+            {"name": "b", "mac_address": None, "ip_address": None},
+        ],
         hostname="web.example.com",
         ssh_authorized_keys=[" ssh-ed25519 AAAA me \n"],
         user_data="#!/bin/sh\n",
@@ -159,7 +192,17 @@ def test_good_options() -> None:
     assert spec.stop_timeout == 0 and spec.wait_timeout == 120 and spec.restart == "never"
 
 
-@pytest.mark.parametrize("smallest", [{"memory": "64M"}, {"disk_size": "16M"}, {"cpus": 1}, {"hostname": "a" * 63}, {"user_data": "#!" + "x" * (512 * 1024 - 2)}, {"user_data": ""}])
+@pytest.mark.parametrize(
+    "smallest",
+    [
+        {"memory": "64M"},
+        {"disk_size": "16M"},
+        {"cpus": 1},
+        {"hostname": "a" * 63},
+        {"user_data": "#!" + "x" * (512 * 1024 - 2)},
+        {"user_data": ""},
+    ],
+)
 def test_the_limits_themselves_are_allowed(smallest: dict[str, t.Any]) -> None:
     """The smallest size, the longest name."""
     assert one(**smallest)

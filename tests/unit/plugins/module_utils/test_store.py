@@ -22,7 +22,14 @@ from hypothesis import example, given, strategies as st
 
 from ansible_collections.cocoonstack.cocoon.plugins.module_utils import _store
 from ansible_collections.cocoonstack.cocoon.plugins.module_utils._errors import CocoonError
-from ansible_collections.cocoonstack.cocoon.plugins.module_utils._store import Lock, Store, make_directory, remove, storage_error, write_atomically
+from ansible_collections.cocoonstack.cocoon.plugins.module_utils._store import (
+    Lock,
+    Store,
+    make_directory,
+    remove,
+    storage_error,
+    write_atomically,
+)
 
 IMPORTS = "import os, sys\nfrom ansible_collections.cocoonstack.cocoon.plugins.module_utils._store import Lock, Store, write_atomically\n"
 Child = t.Callable[..., "subprocess.Popen[str]"]
@@ -113,7 +120,13 @@ except CocoonError as error:
 """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(
-        [sys.executable, "-c", code, str(path)], preexec_fn=limited(room), env=environment, capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", code, str(path)],
+        preexec_fn=limited(room),
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
     )
     assert path.read_bytes() == b"old"
     assert f"{path} cannot be written: File too large." in done.stdout
@@ -131,7 +144,13 @@ def test_a_device_that_is_full() -> None:
 
 @pytest.mark.parametrize(
     ("number", "remedy"),
-    [(errno.EACCES, "become: true"), (errno.EPERM, "become: true"), (errno.EROFS, "root_dir"), (errno.EDQUOT, "quota"), (errno.EIO, "look at the path")],
+    [
+        (errno.EACCES, "become: true"),
+        (errno.EPERM, "become: true"),
+        (errno.EROFS, "root_dir"),
+        (errno.EDQUOT, "quota"),
+        (errno.EIO, "look at the path"),
+    ],
 )
 def test_remedies(number: int, remedy: str) -> None:
     """Each cause that users meet has its remedy."""
@@ -285,7 +304,9 @@ def test_a_lock_keeps_another_process_out(tmp_path: pathlib.Path, child: Child) 
     assert holder.first_line == "held"
     lock = Lock(path, "VM web")
     began = time.monotonic()
-    with pytest.raises(CocoonError, match=f"Another task works on VM web .process {holder.pid} holds {path}. and did not finish within 0.2 seconds"):
+    with pytest.raises(
+        CocoonError, match=f"Another task works on VM web .process {holder.pid} holds {path}. and did not finish within 0.2 seconds"
+    ):
         lock.acquire(0.2)
     assert 0.2 <= time.monotonic() - began < 5
     holder.send_signal(signal.SIGKILL)

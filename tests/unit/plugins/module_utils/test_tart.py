@@ -1,7 +1,7 @@
 # Copyright: cocoonstack contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The tart backend with a tart made of paper, whose runs are real processes with the real lock: what is kept, what is left, who is known."""
+"""The tart backend with a tart made of paper, whose runs are real processes with the real lock."""
 
 from __future__ import annotations
 
@@ -145,7 +145,8 @@ class MacHost(t.NamedTuple):
         """A VM or an image that is there already."""
         folder = self.home / place
         folder.mkdir(parents=True)
-        (folder / "config.json").write_text(json.dumps({"os": "linux", "cpuCount": 2, "memorySize": 2**30, "macAddress": "52:54:00:00:00:01", **config}), "ascii")
+        whole = {"os": "linux", "cpuCount": 2, "memorySize": 2**30, "macAddress": "52:54:00:00:00:01", **config}
+        (folder / "config.json").write_text(json.dumps(whole), "ascii")
         (folder / "disk.img").write_bytes(b"")
         os.truncate(folder / "disk.img", GB)
         return folder
@@ -206,7 +207,9 @@ def test_a_change_that_needs_a_restart(mac: MacHost) -> None:
     assert mac.calls() == ["list", "list", "set", "run", "list"]
 
 
-@pytest.mark.parametrize(("force", "broken", "how"), [(False, "", "SIGUSR2"), (True, "", "tart stop"), (False, "deaf", "tart stop"), (True, "stop", "SIGTERM")])
+@pytest.mark.parametrize(
+    ("force", "broken", "how"), [(False, "", "SIGUSR2"), (True, "", "tart stop"), (False, "deaf", "tart stop"), (True, "stop", "SIGTERM")]
+)
 def test_how_vms_are_stopped(mac: MacHost, monkeypatch: pytest.MonkeyPatch, force: bool, broken: str, how: str) -> None:
     """The guest is asked first, then tart, then signals."""
     ladder = Tart.run_ladder
@@ -356,7 +359,9 @@ def test_looking_at_many_runs_one_program(mac: MacHost) -> None:
     """tart list once, whatever the number of VMs; the records and locks are files."""
     for number in range(20):
         mac.put(f"vms/vm{number}")
-        mac.backend.store.write(f"vm{number}", {"name": f"vm{number}", "phase": "ready", "pending": "", "attributes": {"networks": [{"name": "default"}]}})
+        mac.backend.store.write(
+            f"vm{number}", {"name": f"vm{number}", "phase": "ready", "pending": "", "attributes": {"networks": [{"name": "default"}]}}
+        )
     before = mac.backend.commands.count
     found = mac.backend.observe(None)
     assert len(found) == 20 and {vm.state for vm in found.values()} == {"stopped"} and mac.backend.commands.count == before + 1

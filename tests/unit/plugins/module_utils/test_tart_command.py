@@ -47,7 +47,11 @@ def test_how_tart_is_called(commands: Commands, program: Program, monkeypatch: p
     path = program("tart", 'echo "$CI|$PATH|$TRACEPARENT|$*"')
     ci, search, trace, arguments = TartCommand(commands, path).run("get", "$HOME").out.strip().split("|")
     assert (ci, trace, arguments) == ("1", "", "get $HOME")
-    assert search.split(":")[:2] == ["/usr/bin", "/bin"] and "/opt/homebrew/bin" in search and len(set(search.split(":"))) == len(search.split(":"))
+    assert (
+        search.split(":")[:2] == ["/usr/bin", "/bin"]
+        and "/opt/homebrew/bin" in search
+        and len(set(search.split(":"))) == len(search.split(":"))
+    )
 
 
 def test_where_tart_keeps_its_files(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,7 +99,9 @@ def test_no_tart(commands: Commands) -> None:
     assert "install tart" in caught.value.remedy
 
 
-@pytest.mark.parametrize(("content", "found"), [(b'{"os": "linux"}', {"os": "linux"}), (b"", {}), (b"{", {}), (b"[]", {}), (b"\xff", {}), (None, {})])
+@pytest.mark.parametrize(
+    ("content", "found"), [(b'{"os": "linux"}', {"os": "linux"}), (b"", {}), (b"{", {}), (b"[]", {}), (b"\xff", {}), (None, {})]
+)
 def test_a_vm_without_a_config_that_can_be_read(tmp_path: pathlib.Path, content: bytes | None, found: dict[str, t.Any]) -> None:
     """It has no settings that are known; that is no reason to see no VM at all."""
     if content is not None:

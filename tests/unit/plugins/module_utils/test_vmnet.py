@@ -80,7 +80,12 @@ def softnet(mac: Mac, tmp_path: pathlib.Path, mode: int, owner: int = 0) -> None
 
 @pytest.mark.parametrize(
     ("wish", "arguments"),
-    [({}, []), ({"mode": "shared"}, []), ({"mode": "bridged", "interface": "en0"}, ["--net-bridged=en0"]), ({"mode": "bridged", "interface": "Wi-Fi"}, ["--net-bridged=Wi-Fi"])],
+    [
+        ({}, []),
+        ({"mode": "shared"}, []),
+        ({"mode": "bridged", "interface": "en0"}, ["--net-bridged=en0"]),
+        ({"mode": "bridged", "interface": "Wi-Fi"}, ["--net-bridged=Wi-Fi"]),
+    ],
 )
 def test_a_network_is_made_once(provider: Vmnet, wish: dict[str, t.Any], arguments: list[str]) -> None:
     """Check mode announces what is then done; the second run changes nothing; nothing on the host is changed by its end."""
@@ -131,7 +136,11 @@ def test_wishes_that_cannot_be(provider: Vmnet, wish: dict[str, t.Any], message:
     for check_mode in (True, False):
         with pytest.raises(CocoonError, match=message) as caught:
             net(provider, check_mode, **wish)
-        assert "en" not in str(wish.get("interface")) or "bridged" not in wish.values() or "en0 (Wi-Fi), en1 (Thunderbolt 1)" in caught.value.remedy
+        assert (
+            "en" not in str(wish.get("interface"))
+            or "bridged" not in wish.values()
+            or "en0 (Wi-Fi), en1 (Thunderbolt 1)" in caught.value.remedy
+        )
     assert [network["name"] for network in provider.list()] == ["default"]
 
 

@@ -122,7 +122,7 @@ def test_nothing_to_do(call: Call, tmp_path: pathlib.Path) -> None:
 
 
 @pytest.mark.usefixtures("linux")
-def test_secrets_are_not_told(call: Call, capsys: pytest.CaptureFixture[str]) -> None:
+def test_secrets_are_not_told(call: Call) -> None:
     """Neither in the result nor in an error."""
     for options in ({"state": "absent"}, {"cpus": 0}, {"image": "registry.test/a:1"}):
         assert "hunter2" not in str(call("cocoon_vm", name="web", user_data="#!/bin/sh\nhunter2\n", **options))
@@ -145,7 +145,9 @@ def test_an_image_that_would_be_pulled(call: Call, tmp_path: pathlib.Path) -> No
     assert not (tmp_path / "root" / "images").exists()
 
 
-@pytest.mark.parametrize(("options", "message"), [({"name": "../x"}, "is not a name"), ({"name": "lan", "subnet": "10.0.0.1/24"}, "is no IPv4 network")])
+@pytest.mark.parametrize(
+    ("options", "message"), [({"name": "../x"}, "is not a name"), ({"name": "lan", "subnet": "10.0.0.1/24"}, "is no IPv4 network")]
+)
 @pytest.mark.usefixtures("linux")
 def test_bad_networks(call: Call, options: dict[str, t.Any], message: str) -> None:
     """Before a file is written."""
@@ -153,7 +155,9 @@ def test_bad_networks(call: Call, options: dict[str, t.Any], message: str) -> No
         assert message in call("cocoon_net", check_mode, **options)["msg"]
 
 
-@pytest.mark.parametrize(("module", "options"), [(name, options) for name, options in ALL if not name.startswith("cocoon_net") and name != "cocoon_image_info"])
+@pytest.mark.parametrize(
+    ("module", "options"), [(name, options) for name, options in ALL if not name.startswith("cocoon_net") and name != "cocoon_image_info"]
+)
 @pytest.mark.usefixtures("mac")
 def test_a_mac_without_tart(call: Call, monkeypatch: pytest.MonkeyPatch, module: str, options: dict[str, t.Any]) -> None:
     """How to get it."""
@@ -184,12 +188,20 @@ def test_a_vm_of_somebody_else_on_a_mac(call: Call, program: Program, mac: pathl
     """It is listed, and not touched without adopt."""
     folder = mac / "vms" / "web"
     folder.mkdir(parents=True)
-    (folder / "config.json").write_text('{"os": "linux", "cpuCount": 2, "memorySize": 1073741824, "macAddress": "52:54:00:00:00:01"}', encoding="ascii")
+    (folder / "config.json").write_text(
+        '{"os": "linux", "cpuCount": 2, "memorySize": 1073741824, "macAddress": "52:54:00:00:00:01"}', encoding="ascii"
+    )
     (folder / "disk.img").write_bytes(b"")
     log = mac / "log"
     tart = program("tart", f'echo "$*" >>"{log}"\n[ "$1" = list ] && echo \'[{{"Name": "web", "State": "stopped", "Running": false}}]\'')
     (shown,) = call("cocoon_vm_info", binary=tart)["vms"]
-    assert (shown["name"], shown["state"], shown["managed"], shown["cpus"], shown["mac_address"]) == ("web", "stopped", False, 2, "52:54:00:00:00:01")
+    assert (shown["name"], shown["state"], shown["managed"], shown["cpus"], shown["mac_address"]) == (
+        "web",
+        "stopped",
+        False,
+        2,
+        "52:54:00:00:00:01",
+    )
     for state in ("absent", "started", "stopped", "present"):
         result = call("cocoon_vm", binary=tart, name="web", state=state)
         assert result["failed"] and "did not make it" in result["msg"] and "adopt: true" in result["remedy"]
@@ -212,7 +224,9 @@ def test_a_damaged_record(call: Call, tmp_path: pathlib.Path) -> None:
         (tmp_path / "root" / "vms" / name).mkdir(parents=True)
         (tmp_path / "root" / "vms" / name / "record.json").write_text(content, encoding="ascii")
     shown = call("cocoon_vm_info")["vms"]
-    assert {vm["name"]: (vm["state"], "is damaged" in vm["msg"]) for vm in shown} == {name: ("unknown", True) for name in ("db", "odd", "web")}
+    assert {vm["name"]: (vm["state"], "is damaged" in vm["msg"]) for vm in shown} == {
+        name: ("unknown", True) for name in ("db", "odd", "web")
+    }
     for name in ("web", "db", "odd"):
         for state in ("started", "absent"):
             result = call("cocoon_vm", name=name, state=state)
