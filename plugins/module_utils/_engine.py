@@ -46,7 +46,11 @@ class Engine:
         if busy and not self.check_mode:
             failures, done, changed = self._change(busy)
             plans.update(changed)
-            observed.update(self.hypervisor.observe([spec.name for spec in busy]))
+            try:
+                observed.update(self.hypervisor.observe([spec.name for spec in busy]))
+            except CocoonError as error:  # what was done is told nevertheless
+                for spec in busy:
+                    failures.setdefault(spec.name, CocoonError(f"The VM cannot be looked at after the work on it: {error.msg}", error.remedy))
         addresses = {} if self.check_mode else self._wait(specs, observed, failures)
         if self.check_mode:
             addresses = self.hypervisor.addresses(list(observed.values()))

@@ -169,10 +169,12 @@ class DarwinProcesses(Processes):
     """Processes seen through one ``ps`` and one ``sysctl``, run only when somebody asks."""
 
     _MONTHS = "JanFebMarAprMayJunJulAugSepOctNovDec"
+    _FRESH = 1.0  # seconds in which no number is given to another process
 
     def __init__(self, commands: t.Any) -> None:
         self._commands = commands
         self._table: dict[int, Process] | None = None
+        self._looked = 0.0
         self._boot = ""
 
     @property
@@ -192,6 +194,7 @@ class DarwinProcesses(Processes):
             rows = out.decode("utf-8", "replace") if isinstance(out, bytes) else out
             found = (self._parse(line) for line in rows.splitlines())
             table = self._table = {process.pid: process for process in found if process is not None}
+            self._looked = time.monotonic()
         return table
 
     def _parse(self, line: str) -> Process | None:
@@ -220,6 +223,9 @@ class DarwinProcesses(Processes):
             return False
         except PermissionError:
             pass
+        seen = (self._table or {}).get(process.pid)
+        if seen is not None and self.same_start(process.start, seen.start) and time.monotonic() - self._looked < self._FRESH:
+            return True  # waiting for many ends at once is not worth a ps for each look
         return super().alive(process)
 
     def started_now(self) -> int:
@@ -229,7 +235,7 @@ class DarwinProcesses(Processes):
         return abs(recorded - actual) <= 2  # ps tells whole seconds, and a start takes some of one
 
     def send(self, process: Process, number: int) -> bool:
-        if not self.alive(process):
+        if not super().alive(process):
             return False
         try:
             os.kill(process.pid, number)

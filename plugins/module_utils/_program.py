@@ -35,7 +35,10 @@ def version(commands: t.Any, path: str, root: str, product: str) -> tuple[int, .
         pass  # nothing is remembered
     found = parse_version(commands.check([path, "--version"], f"Asking {path} for its version", timeout=10), path)
     if os.path.isdir(root):  # looking, as in check mode, makes no directories
-        write_atomically(cache, json.dumps({"stamp": stamp, "version": list(found)}).encode("ascii"))
+        try:
+            write_atomically(cache, json.dumps({"stamp": stamp, "version": list(found)}).encode("ascii"))
+        except CocoonError:
+            pass  # on a full disk it is asked again
     return found
 
 

@@ -79,8 +79,9 @@ def _many(bench: Bench, options: argparse.Namespace, say: Say) -> Iterator[table
         if set(options.only) == {"start"}:
             return
         say(f"{what} {options.vms} VMs on {bench.host.name}")
-        # tart clones one VM at a time anyway.
-        bench.vms(names(options.vms), state, **({"parallel": 1} if (bench.kind, state) == ("mac", "present") else {}))
+        bench.bring(names(options.vms), state, say)
+        if (bench.kind, state) == ("mac", "started"):
+            bench.lease()
         if "noop" in options.only:
             yield noop.measure(bench, options.vms, state, options.rounds, say)
         if "processes" in options.only:

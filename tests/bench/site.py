@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import subprocess
+import time
+from collections.abc import Callable
 from typing import Any
 
 from tests.bench import images
@@ -61,6 +63,26 @@ class Bench:
     def vms(self, vms: list[str], state: str, **more: Any) -> dict[str, Any]:
         """Bring VMs to a state now."""
         return self.now("cocoon_vm", self.task(vms, state, **more)[MODULE])
+
+    def bring(self, vms: list[str], state: str, say: Callable[[str], None]) -> None:
+        """Bring many VMs to a state; what fails is shown and tried again, because it is not what is measured."""
+        for _try in range(2):
+            try:
+                self.vms(vms, state)
+                return
+            except RuntimeError as error:
+                say(f"  THIS FAILED and is tried again: {error}")
+        self.vms(vms, state)
+
+    def lease(self) -> None:
+        """Give a Mac's running VMs the addresses that guests which do something would have asked for."""
+        blocks = []
+        for number, vm in enumerate(self.now("cocoon_vm_info", {})["vms"], start=2):
+            address = ":".join(part.lstrip("0") or "0" for part in vm["mac_address"].split(":"))
+            fields = {"name": vm["name"], "ip_address": f"192.168.64.{number}", "hw_address": f"1,{address}", "identifier": f"1,{address}",
+                      "lease": hex(int(time.time()) + 86400)}
+            blocks.append("{\n" + "".join(f"\t{key}={value}\n" for key, value in fields.items()) + "}\n")
+        self.host.run("sudo tee /var/db/dhcpd_leases >/dev/null", stdin="".join(blocks), check=True)
 
     def put(self, files: dict[str, str], folder: str) -> None:
         """Write small files to the host over SSH."""

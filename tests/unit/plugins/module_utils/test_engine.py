@@ -208,6 +208,31 @@ def test_one_failure_hides_no_success(host: MakeHost) -> None:
     assert "diff" not in results[1]
 
 
+def test_what_was_done_is_told_although_nobody_can_look(host: MakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look that fails after the work must not hide what was changed, and on which VMs."""
+    there = host(a=STOPPED, b=STOPPED)
+    looking = there.observe
+
+    def observe(names: list[str] | None) -> dict[str, Observed]:
+        if there.looks == 2:
+            raise CocoonError("The list is cut off.", "look yourself")
+        return looking(names)
+
+    monkeypatch.setattr(there, "observe", observe)
+    results = run(there, VmSpec("a", "started"), VmSpec("b", "started"))
+    assert [(result["actions"], result["changed"], result["failed"]) for result in results] == [(["start"], True, True)] * 2
+    assert "after the work on it: The list is cut off." in results[0]["msg"] and results[0]["remedy"] == "look yourself"
+
+
+def test_check_mode_keeps_the_process_of_what_goes_on(host: MakeHost) -> None:
+    """Labels change nothing that runs; what is removed shows nothing of what it was."""
+    labelled = run(host(web=RUNNING), VmSpec("web", labels={"role": "web"}), check_mode=True)[0]
+    assert (labelled["pid"], labelled["labels"]) == (4242, {"role": "web"})
+    gone = run(host(web=RUNNING), VmSpec("web", "absent"), check_mode=True)[0]
+    real = run(host(web=RUNNING), VmSpec("web", "absent"))[0]
+    assert {**gone, "diff": None} == {**real, "diff": None}
+
+
 def test_a_failed_change_is_taken_back(host: MakeHost) -> None:
     """The VM runs again with what it had; the error says so."""
     one = host(web=RUNNING)
@@ -278,6 +303,25 @@ def test_what_changed_between_look_and_lock_counts(host: MakeHost) -> None:
     (result,) = run(one, VmSpec("web", "started"))
     other.join()
     assert (result["state"], result["changed"], result["actions"]) == ("running", False, []) and one.did == []
+
+
+def test_what_the_host_can_do_is_asked_again_under_the_lock(host: MakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another task took the last room: nothing is touched, and nothing stays locked."""
+    two = host(a=STOPPED, b=STOPPED)
+    asked: list[int] = []
+
+    def check(targets: list[tuple[Target, t.Any]]) -> dict[str, CocoonError]:
+        asked.append(len(targets))
+        return {"b": CocoonError("There is no room any more.")} if len(asked) == 2 else {}
+
+    monkeypatch.setattr(two, "check", check)
+    with pytest.raises(Failure, match="b: There is no room any more"):
+        run(two, VmSpec("a", "started"), VmSpec("b", "started"))
+    assert two.did == [] and asked == [2, 2]
+    assert [result["changed"] for result in run(two, VmSpec("a", "started", wait_timeout=0), VmSpec("b", "started", wait_timeout=0))] == [
+        True,
+        True,
+    ]
 
 
 def test_a_vm_that_another_task_works_on(host: MakeHost) -> None:

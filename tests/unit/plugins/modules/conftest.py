@@ -31,8 +31,7 @@ def fixture_call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
             importlib.import_module(COLLECTION + module).main()
         result = json.loads(capsys.readouterr().out)
         assert bool(result.get("failed")) is (caught.value.code != 0)
-        result.pop("invocation", None)
-        return result
+        return {key: value for key, value in result.items() if key != "invocation" and not key.startswith("_ansible_")}
 
     return call
 
