@@ -27,6 +27,11 @@ class Failure(CocoonError):
         super().__init__(join(texts), remedy)
         self.by_vm = by_vm
 
+    def for_exit(self) -> dict[str, t.Any]:
+        """Return what a module fails with, the VMs that are the reason among it."""
+        vms = [{"name": name, "changed": False, "failed": True, "actions": [], **error.as_dict()} for name, error in self.by_vm.items()]
+        return {**super().for_exit(), "vms": vms}
+
 
 class Engine:
     """Brings the VMs of one host to what their specs say."""

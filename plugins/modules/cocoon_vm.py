@@ -235,7 +235,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 vms:
-  description: The VMs of the task, in its order.
+  description: The VMs of the task, in its order. Where the whole batch was refused, only those that are the reason, and why.
   returned: always, unless the options make no sense
   type: list
   elements: dict
@@ -246,7 +246,7 @@ vms:
       returned: success
       sample: web1
     state:
-      description: V(running), V(stopped), V(suspended), V(paused) or V(absent). In check mode, what it would be.
+      description: V(running), V(stopped), V(suspended) or V(absent). In check mode, what it would be.
       type: str
       returned: success
       sample: running

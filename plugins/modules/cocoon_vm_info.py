@@ -54,7 +54,7 @@ vms:
       returned: success
       sample: web1
     state:
-      description: V(running), V(stopped), V(suspended), V(paused) or V(absent).
+      description: V(running), V(stopped), V(suspended) or V(unknown).
       type: str
       returned: success
       sample: running
@@ -140,6 +140,11 @@ vms:
       type: str
       returned: when the VM's record is damaged
       sample: "The record /var/lib/cocoon/vms/web1/record.json is damaged: it does not describe web1."
+    remedy:
+      description: What to do about that.
+      type: str
+      returned: when the VM's record is damaged
+      sample: restore it from a backup, or move /var/lib/cocoon/vms/web1 away after you have made sure that nothing of it runs
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -82,6 +82,7 @@ def test_what_is_not_there(site: Site) -> None:
     )
     message = told(results["vms"], "a:", missing, "cocoon_image", "b does not exist, and no image is given", "nothing was changed")
     assert "no network nowhere" in message and "lab" in message and "cocoon_net" in message
+    assert [(vm["name"], vm["failed"], bool(vm["remedy"])) for vm in results["vms"]["vms"]] == [("a", True, True), ("b", True, True), ("c", True, True)]
     told(results["pull"], missing, "Check the reference")
     told(results["registry"], "cannot be reached", "Check the reference")
     told(results["backend"], f"The backend {other} does not run on", "Leave backend out")

@@ -196,6 +196,7 @@ class CloudHypervisor(Hypervisor):
             nics = self._attach(target, attributes["networks"])
             target.record.update(nics=nics, attributes=_realised(attributes, nics))
             self._make_seed(target)
+            self._images.files(image)  # a removal may have come before the record said that they are needed
             self.save(target, phase="ready")
         except (CocoonError, OSError):
             # What a VM was that is made anew is only in its record: the next run needs that.

@@ -23,7 +23,7 @@ print("locked", flush=True)
 time.sleep(60)
 """
 FLOCKER = LOCKER.replace("lockf", "flock")
-Child = t.Callable[..., "subprocess.Popen[str]"]
+Child = t.Callable[..., subprocess.Popen[str]]
 
 
 @pytest.fixture(name="path")
