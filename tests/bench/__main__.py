@@ -38,7 +38,7 @@ def main() -> int:
             ansible.close()
     print(table.show(rows))
     over = [row.what for row in rows if row.verdict == "over"]
-    print(f"\n{len(rows)} measured in {time.monotonic() - began:.0f} s; " + (f"over the limit: {'; '.join(over)}" if over else "every limit is kept"))
+    print(f"\n{len(rows)} values in {time.monotonic() - began:.0f} s; " + (f"over the limit: {'; '.join(over)}" if over else "every limit is kept"))
     return 1 if over and not options.no_fail else 0
 
 

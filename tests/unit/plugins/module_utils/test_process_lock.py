@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pathlib
 import signal
+import struct
 import subprocess
+import sys
 import typing as t
 
 import pytest
@@ -78,3 +81,20 @@ def test_a_file_that_may_not_be_written(path: str, child: Child) -> None:
     assert lock_holder(path) == holder.pid
     os.close(reader)
     os.close(writer)
+
+
+def test_the_question_as_macos_wants_it(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its struct flock is start, length, process, kind, whence: 24 bytes."""
+    asked: list[bytes] = []
+
+    def answer(_handle: int, command: int, query: bytes) -> bytes:
+        assert command == fcntl.F_GETLK
+        asked.append(query)
+        return struct.pack("=qqihh", 0, 0, 4242, fcntl.F_WRLCK, 0)
+
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(fcntl, "fcntl", answer)
+    assert lock_holder(path) == 4242
+    assert asked == [struct.pack("=qqihh", 0, 0, 0, fcntl.F_WRLCK, 0)] and len(asked[0]) == 24
+    monkeypatch.setattr(fcntl, "fcntl", lambda *_arguments: struct.pack("=qqihh", 0, 0, 4242, fcntl.F_UNLCK, 0))
+    assert lock_holder(path) == 0
