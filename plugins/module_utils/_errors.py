@@ -25,6 +25,9 @@ class CocoonError(Exception):
         self.log_tail = log_tail
         self.details = details
 
+    def __str__(self) -> str:
+        return self.msg  # which may have grown since
+
     @property
     def sentence(self) -> str:
         """The message and the remedy as people read them."""

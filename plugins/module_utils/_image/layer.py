@@ -12,6 +12,7 @@ files come back in the guest (cocoon defect Q4).
 from __future__ import annotations
 
 import os
+import re
 import stat
 import typing as t
 import uuid
@@ -49,12 +50,12 @@ def _translate(folder: str, name: str) -> None:
 
 
 def boot_files(tree: str) -> dict[str, str]:
-    """Return the paths of the kernel and initramfs of a layer by the names that we keep them under; the last of several wins."""
+    """Return the paths of the kernel and initramfs of a layer by the names that we keep them under; the newest of several wins."""
     found: dict[str, str] = {}
     for folder in (tree, os.path.join(tree, "boot")):
         if os.path.islink(folder) or not os.path.isdir(folder):
             continue
-        for name in sorted(os.listdir(folder)):
+        for name in sorted(os.listdir(folder), key=_natural):
             path = os.path.join(folder, name)
             if name.endswith(".old") or os.path.islink(path) or not os.path.isfile(path):
                 continue
@@ -62,6 +63,11 @@ def boot_files(tree: str) -> dict[str, str]:
                 if name.startswith(target):
                     found[target] = path
     return found
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Return a key by which 6.10 comes after 6.9."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"([0-9]+)", name)]
 
 
 def build(mkfs: str, commands: t.Any, tree: str, target: str, digest: str) -> None:

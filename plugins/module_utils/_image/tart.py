@@ -11,6 +11,7 @@ import os
 import typing as t
 
 from .._errors import CocoonError
+from .._spec import check_name
 from .._tart import TartCommand
 from .base import ImageStore, parse_reference
 
@@ -86,6 +87,7 @@ class TartImages(ImageStore):
         from .._tart import read_config
 
         if "/" not in name:
+            check_name(name, "image")
             folder = os.path.join(self.tart.home, "vms", name)
             config = read_config(folder)
             if not config:
