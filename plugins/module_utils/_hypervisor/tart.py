@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 import typing as t
@@ -15,7 +16,7 @@ from .._errors import CocoonError
 from .._plan import Observed, Rules, attributes_of
 from .._process import Process, lock_holder, read_pid_file, reap, spawn
 from .._spec import VmSpec, show_size
-from .._store import remove
+from .._store import Lock, remove
 from .._tart import TartCommand
 from .base import Hypervisor, Target, side_by_side, within
 
@@ -23,6 +24,7 @@ GB = 10**9
 _OLDEST = (2, 10, 0)
 _APPEAR = 30.0  # seconds until `tart run` holds its lock: it waits for clones that are under way
 _SETTLE = 1.0  # refusals by macOS come within a second of the start (hosts-and-guests contract B.13)
+_ALONE = 3600.0  # a clone is quick on APFS, and a copy of many gigabytes elsewhere
 _MACOS_LIMIT = 2
 _ASKS_GUEST = (2, 12, 0)  # SIGUSR2 asks the guest to shut down; before, it killed tart
 _AGENT_VERSION = (2, 28, 0)
@@ -290,15 +292,29 @@ class Tart(Hypervisor):
             if replaced:
                 self._remove_vm(name)
                 self.save(target, stale=False)
-            if replaced or not exists:
-                self.tart.check(f"Cloning {attributes['image']} to {name}", "clone", attributes["image"], name, timeout=3600)
-            self._set(name, attributes, fresh=True)
+            with self._alone():
+                if replaced or not exists:
+                    self.tart.check(f"Cloning {attributes['image']} to {name}", "clone", attributes["image"], name, timeout=3600)
+                self._set(name, attributes, fresh=True)
             self.save(target, phase="ready")
         except (CocoonError, OSError):
             # What a VM was that is made anew is only in its record: the next run needs that.
             if self._taken_back(name) and record.get("phase") != "creating":
                 self.store.delete(name)
             raise
+
+    @contextlib.contextmanager
+    def _alone(self) -> t.Iterator[None]:
+        """Keep others of us from changing VMs meanwhile.
+
+        A clone reads the config.json of all VMs, which ``tart set`` writes in place (tart contract 4.2): side by side, clones would fail.
+        """
+        lock = Lock(os.path.join(self.store.root, "locks", "tart"), "tart's VMs")
+        lock.acquire(_ALONE)
+        try:
+            yield
+        finally:
+            lock.release()
 
     def _taken_back(self, name: str) -> bool:
         """Remove what a create that failed has cloned; tell whether it is gone."""
@@ -333,7 +349,8 @@ class Tart(Hypervisor):
 
     def configure(self, target: Target, changes: dict[str, t.Any]) -> None:
         """Change what tart keeps by one ``tart set``, and what we keep in the record."""
-        self._set(target.name, changes)
+        with self._alone():
+            self._set(target.name, changes)
         self.save(target, attributes={**target.record.get("attributes", {}), **changes})
 
     def adopt(self, target: Target) -> None:
@@ -427,7 +444,8 @@ class Tart(Hypervisor):
     def _remove_vm(self, name: str) -> None:
         if not os.path.exists(self._file(name, "config.json")):
             return
-        output = self.tart.run("delete", name, timeout=300)
+        with self._alone():
+            output = self.tart.run("delete", name, timeout=300)
         if output.rc != 0 and "does not exist" not in output.err:
             raise CocoonError(f"Deleting {name} failed: {output.text}", "look at tart list on the host, then run the task again")
 
