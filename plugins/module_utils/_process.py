@@ -315,7 +315,8 @@ def _become(processes: Processes, argv: list[str], env: dict[str, str], log_path
     path = pid_path
     try:
         os.setsid()
-        write_atomically(pid_path, f"{os.getpid()}\n{processes.started_now()}\n{boot}\n".encode("ascii"))
+        content = f"{os.getpid()}\n{processes.started_now()}\n{boot}\n"
+        write_atomically(pid_path, content.encode("ascii"), durable=False)  # after a power cut it means nothing
         path = log_path
         log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         nothing = os.open(os.devnull, os.O_RDONLY)

@@ -17,21 +17,23 @@ import typing as t
 from ._errors import CocoonError
 
 
-def write_atomically(path: str, data: bytes, mode: int = 0o600) -> None:
+def write_atomically(path: str, data: bytes, mode: int = 0o600, durable: bool = True) -> None:
     """Replace the file *path* by *data* so that a reader, or a crash, sees the old or the new bytes and nothing else."""
     temporary = f"{path}.tmp-{os.getpid()}-{time.monotonic_ns()}"
     try:
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         try:
             _write_all(handle, data)
-            os.fsync(handle)
+            if durable:
+                os.fsync(handle)
         finally:
             os.close(handle)
         os.rename(temporary, path)
     except OSError as error:
         remove(temporary)
         raise storage_error(error, path) from error
-    _sync_directory(os.path.dirname(path))
+    if durable:
+        _sync_directory(os.path.dirname(path))
 
 
 def remove(path: str) -> None:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import pathlib
 import re
 import subprocess
@@ -13,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 
-from tests.bench.site import Bench, names
+from tests.bench.site import STATES, Bench, names
 from tests.bench.table import Row
 
 _EXECVE = re.compile(r'execve\("([^"]+)".* = 0$')
@@ -23,8 +24,7 @@ def measure(bench: Bench, count: int, state: str) -> Row:
     """One VM beside many."""
     found = {number: executed(bench, names(number), state) for number in (1, count)}
     shown = ", ".join(f"{program} {times}" if times > 1 else program for program, times in sorted(found[count].items()))
-    what = {"started": "running", "present": "stopped"}[state]
-    return Row(f"programs executed, {count} {what} VMs, {bench.kind}", sum(found[count].values()), sum(found[1].values()), "", extra_limit=0,
+    return Row(f"programs executed, {count} {STATES[state]} VMs, {bench.kind}", sum(found[count].values()), sum(found[1].values()), "", extra_limit=0,
                note=f"reference: 1 VM; {shown}")
 
 
@@ -64,6 +64,12 @@ def _servers(init: int) -> list[int]:
                     found.append(int(child))
                     parents.append(int(child))
     return found
+
+
+def sessions_time(init: int) -> float:
+    """The processor's seconds in what the host's SSH sessions have run so far, and has ended."""
+    fields = [pathlib.Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(") ")[2].split() for pid in _servers(init)[1:]]
+    return sum(int(times) for line in fields for times in line[11:15]) / os.sysconf("SC_CLK_TCK")
 
 
 def _wait_traced(pids: list[str]) -> None:

@@ -16,6 +16,7 @@ from tests.bench.clock import Clock
 from tests.lab import Host
 
 MODULE = "cocoonstack.cocoon.cocoon_vm"
+STATES = {"started": "running", "present": "stopped"}  # what VMs that were just made are
 PING: dict[str, Any] = {"ansible.builtin.ping": {}}
 
 

@@ -309,7 +309,7 @@ class CloudHypervisor(Hypervisor):
     def _wait_running(self, name: str, process: Process, api: t.Any) -> dict[str, t.Any]:
         """Return vm.info once the VM runs; a socket that accepts says nothing of that (contract 1.7)."""
         last = "its API socket did not appear"
-        for _left in within(_PATIENCE):
+        for _left in within(_PATIENCE, longest=0.01):
             status = reap(process.pid)
             if status is not None:
                 raise self.started_badly(name, f"cloud-hypervisor did not start {name}", status)
