@@ -18,7 +18,10 @@ from ._errors import CocoonError
 
 
 def write_atomically(path: str, data: bytes, mode: int = 0o600, durable: bool = True) -> None:
-    """Replace the file *path* by *data* so that a reader, or a crash, sees the old or the new bytes and nothing else."""
+    """Replace the file *path* by *data* so that a reader, or a crash, sees the old or the new bytes and nothing else.
+
+    With *durable* the new bytes also outlive a power cut.
+    """
     temporary = f"{path}.tmp-{os.getpid()}-{time.monotonic_ns()}"
     try:
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)

@@ -15,6 +15,7 @@ from tests.bench.table import Row, median
 ONE_LIMIT = 50.0  # ms more
 BATCH_LIMIT = 1.3
 BATCH = 8
+_SETTLE = {"name": "Settle", "ansible.builtin.raw": "sleep 0.3", "changed_when": False}
 
 Times = dict[str, list[float]]
 
@@ -60,26 +61,27 @@ def _one(bench: Bench, rounds: int) -> Times:
     ours = byhand.keep_payload(bench, bench.task(vms, "started"))
     ping = byhand.keep_payload(bench, PING)
     plan = _start_plan(bench, vms)
-    plan += [_stop(bench, vms), byhand.payload("Ping payload", ping), byhand.payload("Payload", ours)]
+    plan += [*_stop(bench, vms), byhand.payload("Ping payload", ping), byhand.payload("Payload", ours)]
     return _rounds(bench, plan, rounds)
 
 
-def _stop(bench: Bench, vms: list[str]) -> dict[str, Any]:
-    return {"name": "Stop", **bench.task(vms, "stopped", force=True)}
+def _stop(bench: Bench, vms: list[str]) -> list[dict[str, Any]]:
+    """With time for what comes after: a program that ends is slow to give its memory back."""
+    return [{"name": "Stop", **bench.task(vms, "stopped", force=True)}, _SETTLE]
 
 
 def _start_plan(bench: Bench, vms: list[str]) -> list[dict[str, Any]]:
     """Each start is from the same state, which the module's own stop leaves."""
-    return [_stop(bench, vms), {"name": "Ping", **PING}, {"name": "Task", **bench.task(vms, "started")},
-            _stop(bench, vms), byhand.script("Script", "start", vms)]
+    return [*_stop(bench, vms), {"name": "Ping", **PING}, {"name": "Task", **bench.task(vms, "started")},
+            *_stop(bench, vms), byhand.script("Script", "start", vms)]
 
 
 def _create_plan(bench: Bench) -> list[dict[str, Any]]:
     """The script's VM is one that the collection does not know."""
     vms, hand = names(1), [byhand.CREATED]
     absent = {"name": "Absent", **bench.task(vms, "absent", force=True)}
-    return [absent, {"name": "Ping", **PING}, {"name": "Task", **bench.task(vms, "started")},
-            byhand.script("Script", "make", hand), byhand.script("Clean", "remove", hand)]
+    return [absent, _SETTLE, {"name": "Ping", **PING}, {"name": "Task", **bench.task(vms, "started")},
+            _SETTLE, byhand.script("Script", "make", hand), byhand.script("Clean", "remove", hand)]
 
 
 def _rounds(bench: Bench, plan: list[dict[str, Any]], rounds: int) -> Times:
