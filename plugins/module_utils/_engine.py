@@ -96,6 +96,7 @@ class Engine:
                 except CocoonError as error:
                     failures[spec.name] = error
 
+            self.hypervisor.load()
             side_by_side(work, specs, self.parallel)
             return failures, done, plans
         finally:

@@ -25,14 +25,13 @@ def measure(bench: Bench, count: int, state: str, rounds: int, say: Callable[[st
     if bench.now("cocoon_vm", ours[MODULE])["changed"]:
         raise RuntimeError(f"{count} VMs on {bench.host.name} are not {state} yet")
     kinds: list[tuple[str, dict[str, Any]]] = [("ping", PING), ("vm", ours)]
-    walls: Values = {}
-    used: Values = {}
+    walls, used = Values(), Values()
     for number in range(rounds):
         for kind, task in kinds if number % 2 == 0 else reversed(kinds):
             for times in (1, MANY):
-                seconds, processor = _play(bench, task, times)
-                walls.setdefault((kind, times), []).append(seconds)
-                used.setdefault((kind, times), []).append(processor)
+                played = _play(bench, task, times)
+                walls.setdefault((kind, times), []).append(played[0])
+                used.setdefault((kind, times), []).append(played[1])
         last = {kind: _per_task(walls, kind, lambda values: values[-1]) for kind, _task in kinds}
         say(f"  {bench.host.name}, round {number + 1}: ping {last['ping']:.0f} ms, {count} VMs {last['vm']:.0f} ms")
     return _row(f"no-op task, {count} {STATES[state]} VMs, {bench.kind}", walls, used)

@@ -63,11 +63,20 @@ class Hypervisor:
         return "check the guest's network settings"
 
     def wanted(self, spec: VmSpec) -> dict[str, t.Any]:
-        """Return the attributes that a spec names as this backend keeps them (rounded to what it can have)."""
-        return attributes_of(spec)
+        """Return the attributes that a spec names as this backend keeps them: references with their tag, sizes as it can have them."""
+        attributes = attributes_of(spec)
+        if "/" in attributes.get("image", ""):
+            from .._image.base import parse_reference
+
+            attributes["image"] = parse_reference(attributes["image"]).name
+        return attributes
 
     def check(self, targets: list[tuple[Target, t.Any]]) -> dict[str, CocoonError]:
         """Return, by VM, why the plan given with each target cannot work on this host; nothing is touched."""
+        raise NotImplementedError
+
+    def load(self) -> None:
+        """Import what steps will need: threads that import side by side can be handed a module that is only half there (Python 3.9)."""
         raise NotImplementedError
 
     # Steps.  Their names are those of plan.Step.action.

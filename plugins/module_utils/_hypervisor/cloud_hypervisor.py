@@ -90,8 +90,6 @@ class CloudHypervisor(Hypervisor):
 
     def addresses(self, vms: list[Observed], patient: bool = False) -> dict[str, str]:
         """Return what the networks gave; for networks without addresses of their own, what the host's ARP table knows."""
-        from .._guest.address import arp_table_linux
-
         running = [vm for vm in vms if vm.state == "running"]
         found = {}
         for vm in running:
@@ -99,7 +97,11 @@ class CloudHypervisor(Hypervisor):
             if nics and nics[0].get("ip_address"):
                 found[vm.name] = nics[0]["ip_address"]
         missing = [vm for vm in running if vm.name not in found and vm.record.get("nics")]
-        table = arp_table_linux() if missing else {}
+        if not missing:
+            return found
+        from .._guest.address import arp_table_linux
+
+        table = arp_table_linux()
         for vm in missing:
             if vm.record["nics"][0]["mac_address"] in table:
                 found[vm.name] = table[vm.record["nics"][0]["mac_address"]]
@@ -167,6 +169,14 @@ class CloudHypervisor(Hypervisor):
                     raise CocoonError(f"MAC address {nic['mac_address']} belongs to the VM {name} of this host.", "give another one, or none")
                 if (nic["name"], nic.get("ip_address")) in addresses:
                     raise CocoonError(f"IP address {nic['ip_address']} belongs to the VM {name} of this host.", "give another one, or none")
+
+    def load(self) -> None:
+        """Import what steps need."""
+        from .. import _error_catalogue  # noqa: F401  pylint: disable=unused-import
+        from .._guest import fat, seed  # noqa: F401  pylint: disable=unused-import
+        from .._image import oci  # noqa: F401  pylint: disable=unused-import
+        from .._network import cni  # noqa: F401  pylint: disable=unused-import
+        from . import cloud_hypervisor_api, cloud_hypervisor_args  # noqa: F401  pylint: disable=unused-import
 
     # Steps.
 

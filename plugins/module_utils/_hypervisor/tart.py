@@ -13,7 +13,7 @@ import time
 import typing as t
 
 from .._errors import CocoonError
-from .._plan import Observed, Rules, attributes_of
+from .._plan import Observed, Rules
 from .._process import Process, lock_holder, read_pid_file, reap, spawn
 from .._spec import VmSpec, show_size
 from .._store import Lock, remove
@@ -110,7 +110,7 @@ class Tart(Hypervisor):
 
     def wanted(self, spec: VmSpec) -> dict[str, t.Any]:
         """Return the attributes of a spec; tart counts disks in whole gigabytes of 10^9 bytes, so sizes are rounded up to that."""
-        attributes = attributes_of(spec)
+        attributes = super().wanted(spec)
         if "disk_size" in attributes:
             attributes["disk_size"] = -(-attributes["disk_size"] // GB) * GB
         return attributes
@@ -270,6 +270,13 @@ class Tart(Hypervisor):
             )
             for name in starts[allowed:]
         }
+
+    def load(self) -> None:
+        """Import what steps need."""
+        from .. import _error_catalogue  # noqa: F401  pylint: disable=unused-import
+        from .._guest import address, fat, seed  # noqa: F401  pylint: disable=unused-import
+        from .._image import tart  # noqa: F401  pylint: disable=unused-import
+        from .._network import vmnet  # noqa: F401  pylint: disable=unused-import
 
     # Steps.
 

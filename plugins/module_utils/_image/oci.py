@@ -135,11 +135,16 @@ class OciImages(ImageStore):
         reference = parse_reference(name)
         self._mkfs()
         work = os.path.join(self.work, f"{os.getpid()}-{time.monotonic_ns()}")
-        make_directory(work)
         lock = Lock(os.path.join(work, "lock"), name)
-        lock.acquire(1)  # tells others that this folder is in use, as long as this process lives
+        everybody = self._lock()  # a folder whose lock is not taken yet must not be swept away
+        everybody.acquire(60)
         try:
+            make_directory(work)
+            lock.acquire(1)  # tells others that this folder is in use, as long as this process lives
             self._sweep(work)
+        finally:
+            everybody.release()
+        try:
             digest = reference.digest or self.remote_digest(name, insecure)
             self._copy(f"{reference.repository}@{digest}", work, insecure)
             image = self._convert(reference.name, digest, os.path.join(work, "image"))
