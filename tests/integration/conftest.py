@@ -6,11 +6,14 @@
 from __future__ import annotations
 
 import pathlib
+import signal
 import sys
 from collections.abc import Callable, Iterator
 
 import pytest
 
+# Started by nohup, we would hand an ignored SIGHUP to every program that the tests start.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 
 from tests.integration.controller import Ansible  # noqa: E402, pylint: disable=wrong-import-position

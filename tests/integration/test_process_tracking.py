@@ -91,7 +91,7 @@ def test_a_module_killed_anywhere_is_completed_by_the_next_run(site: Site) -> No
         killed = _kill_module(site, 0.05 + number * 0.16)
         running.wait(60)
         again = site.started("k1", "k2", **options)
-        assert again.status == "ok", (number, killed, again.data)
+        assert again.status == "ok", f"{number} {killed} {again['msg']}"
         assert {vm["state"] for vm in again["vms"]} == {"running"}
         assert not site.started("k1", "k2", **options).changed
         assert site.vm("k1", "k2", state="absent", force=True).status == "ok"

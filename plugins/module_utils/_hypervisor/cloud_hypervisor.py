@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import os
+import time
 import typing as t
 
 from .._errors import CocoonError
@@ -16,6 +17,7 @@ from .._process import Process, reap, rotate, spawn
 from .._store import remove
 from .base import Hypervisor, Target, within
 
+_LEFT_BEHIND = 2.0  # seconds for a plugin of a killed run to end; an ADD takes a tenth of one
 _PATIENCE = 30.0  # seconds for the API to say Running; cocoon waits 5, which a loaded host misses
 
 
@@ -203,7 +205,7 @@ class CloudHypervisor(Hypervisor):
         try:
             self.save_user_data(target)
             self._make_disk(target, attributes["disk_size"])
-            nics = self._attach(target, attributes["networks"])
+            nics = self._attach(target, attributes["networks"], again)
             target.record.update(nics=nics, attributes=_realised(attributes, nics))
             self._make_seed(target)
             self._images.files(image)  # a removal may have come before the record said that they are needed
@@ -232,10 +234,19 @@ class CloudHypervisor(Hypervisor):
         argv = [self.commands.need("mkfs.ext4", "install e2fsprogs"), "-q", "-F", "-m", "0", "-E", "lazy_itable_init=1,lazy_journal_init=1,discard", path]
         self.commands.check(argv, f"Making the disk of {target.name}")
 
-    def _attach(self, target: Target, networks: list[dict[str, t.Any]]) -> list[dict[str, t.Any]]:
-        """Attach the network cards, after whatever a cut-off run left of them is gone."""
+    def _attach(self, target: Target, networks: list[dict[str, t.Any]], again: bool = False) -> list[dict[str, t.Any]]:
+        """Attach the network cards, after whatever a cut-off run left of them is gone.
+
+        A plugin that a killed run started may still be at work, so that the first try of a run that comes *again* can meet it.
+        """
         self._network.detach(target.name, networks)
-        return list(self._network.attach(target.name, networks))
+        try:
+            return list(self._network.attach(target.name, networks))
+        except CocoonError:
+            if not again:
+                raise
+        time.sleep(_LEFT_BEHIND)
+        return self._attach(target, networks)
 
     def _make_seed(self, target: Target) -> None:
         """Write the cloud-init volume where the user gave something for it; hostname and addresses also go by the kernel's command line."""
