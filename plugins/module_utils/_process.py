@@ -191,8 +191,7 @@ class DarwinProcesses(Processes):
         table = self._table  # other threads may forget it meanwhile
         if table is None:
             out = self._commands.check(["/bin/ps", "-axww", "-o", "pid=,state=,lstart=,command="], "Listing processes", env={"LC_ALL": "C", "TZ": "UTC"})
-            rows = out.decode("utf-8", "replace") if isinstance(out, bytes) else out
-            found = (self._parse(line) for line in rows.splitlines())
+            found = (self._parse(line) for line in out.splitlines())
             table = self._table = {process.pid: process for process in found if process is not None}
             self._looked = time.monotonic()
         return table

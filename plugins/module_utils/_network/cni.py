@@ -16,7 +16,7 @@ import os
 import typing as t
 
 from .._errors import CocoonError
-from .._store import Lock, make_directory, remove, write_atomically
+from .._store import make_directory, remove, write_atomically
 from .base import Network, NetworkProvider
 
 CONFIG_DIRECTORY = "/etc/cni/net.d"
@@ -377,11 +377,6 @@ def conflist(network: dict[str, t.Any]) -> dict[str, t.Any]:
     if network["dns"]:
         plugin["dns"] = {"nameservers": network["dns"]}
     return result
-
-
-def lock(root: str) -> Lock:
-    """Return the lock under which networks are made and removed."""
-    return Lock(os.path.join(root, "locks", "networks"), "the networks of this host")
 
 
 def _plugin_failed(command: str, vm: str, plugin: str, network: str, output: t.Any) -> CocoonError:
